@@ -1,0 +1,111 @@
+"""Pure. The tables of the configuration file: `[[backends]]`, `[groups.NAME]`, `[[users]]`, `[[keys]]`.
+
+These are what a person writes; `mrproxy/link/snapshot.py` has what a worker needs. `mrproxy/provision.py` makes the
+second from the first: it fills defaults in, digests keys and joins users to groups.
+
+Unknown fields are refused: a misspelt limit that is silently ignored is no limit.
+"""
+
+from urllib.parse import urlsplit
+
+import msgspec
+
+KINDS = ("vllm", "openai", "llamacpp", "ollama", "auto")
+
+
+class LimitFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The four limits that groups, users and keys share. Absent means unlimited."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    token_budget: int | None = None
+
+
+class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One inference endpoint. `models` is an allow list; `aliases` maps a public name to the backend's own."""
+
+    kind: str
+    url: str
+    name: str = ""
+    max_concurrent: int | None = None
+    api_key: str | None = None
+    models: tuple[str, ...] | None = None
+    aliases: dict[str, str] = {}
+
+
+class Group(LimitFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Users' weight, and the limits of each user that sets none of its own."""
+
+    weight: int = 1
+
+
+class User(LimitFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: str
+    group: str = "other"
+    weight: int | None = None
+
+
+class Key(LimitFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A key in clear or, better, its digest. `expires` is RFC 3339; `group` is for a user that `[[users]]` lacks."""
+
+    name: str = ""
+    key: str | None = None
+    digest: str | None = None
+    user: str | None = None
+    group: str | None = None
+    models: tuple[str, ...] | None = None
+    expires: str | None = None
+
+
+def parse_backend_option(text: str) -> Backend:
+    """`KIND=URL[,max_concurrent=N][,name=X]`, as `--backend` takes it. Raises ValueError with the reason."""
+    head, *options = text.split(",")
+    kind, equals, url = head.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not KIND=URL; KIND is one of {', '.join(KINDS)}")
+    name, max_concurrent = "", None
+    for option in options:
+        match option.partition("="):
+            case ("name", "=", value) if value:
+                name = value
+            case ("max_concurrent", "=", value) if value.isascii() and value.isdigit():
+                max_concurrent = int(value)
+            case _:
+                raise ValueError(f"{option!r} is neither max_concurrent=N nor name=X")
+    return check_backend(Backend(kind=kind, url=url, name=name, max_concurrent=max_concurrent))
+
+
+def check_backend(backend: Backend) -> Backend:
+    """The backend with a normal URL and a name. Raises ValueError with the reason."""
+    if backend.kind not in KINDS:
+        raise ValueError(f"unknown kind {backend.kind!r}; known are {', '.join(KINDS)}")
+    if backend.max_concurrent is not None and backend.max_concurrent < 1:
+        raise ValueError("max_concurrent must be at least 1")
+    url = normal_url(backend.url)
+    return msgspec.structs.replace(backend, url=url, name=backend.name or name_for(backend.kind, url))
+
+
+def normal_url(url: str) -> str:
+    """Scheme, host, port and path prefix without the trailing `/` or `/v1`.
+
+    People paste the base URL that they give to an SDK, and that ends in `/v1`; request targets bring it themselves.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is not an http:// or https:// URL")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError(f"{url!r} must have no credentials, query or fragment (use api_key)")
+    _ = parts.port  # raises ValueError when it is no number below 65536
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc.lower()}{path}"
+
+
+def name_for(kind: str, url: str) -> str:
+    """A name that survives reordering of the file: `vllm-9001` on this machine, `vllm-gpu1-8000` on another."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = (parts.hostname or "").replace(":", "-")
+    if host in ("localhost", "127.0.0.1", "--1"):
+        return f"{kind}-{port}"
+    return f"{kind}-{host}-{port}"
