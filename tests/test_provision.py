@@ -178,8 +178,9 @@ def test_backends_get_slots_by_kind_and_unresolved_ones_wait():
 
 
 def test_the_snapshots_settings_are_the_scalars():
-    settings, _ = load(None, {}, {"port": 9, "backends": ("vllm=http://a",)})
-    assert compile_snapshot(settings, SECRET, (), 1).settings == replace(Settings(), port=9)
+    settings, _ = load(None, {}, {"port": 9, "backends": ("vllm=http://a",), "data_dir": "here"})
+    expected = replace(Settings(), port=9, data_dir=str(Path("here").absolute()))
+    assert compile_snapshot(settings, SECRET, (), 1).settings == expected
 
 
 def test_only_a_held_lock_makes_a_pid_file_true(directory):

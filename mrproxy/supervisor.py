@@ -1,0 +1,306 @@
+"""Shell. `mrproxy serve`: provisions the data directory, holds the port, keeps the processes running.
+
+    supervisor ── control                     one
+               └─ worker w1 (w2 …)            relay traffic; all share the listening socket made here
+
+The supervisor binds the port and hands the listening socket down, so that connections wait in the kernel's backlog
+while a worker restarts, instead of being refused. It never accepts, and it never touches a request.
+
+SIGTERM, SIGINT: workers drain first, then control ends. A second one kills.
+SIGHUP: read the configuration again; refuse a broken one, otherwise write a new snapshot and pass the signal on.
+Read next: `child.py` (restarts), `provision.py` (snapshot), `app.py` (what the children do).
+"""
+
+import fcntl
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TextIO
+
+import trio
+
+from mrproxy.child import Child, Command, Launch, launch_process
+from mrproxy.clock import Clock
+from mrproxy.config import ConfigError, Settings, about, scalar_fields
+from mrproxy.link import snapshot as snapshots
+from mrproxy.provision import (
+    DataDirectory,
+    compile_snapshot,
+    first_key,
+    next_generation,
+    open_data_directory,
+    read_keys,
+    read_secret,
+    supervisor_pid,
+)
+from mrproxy.telemetry.log import Log
+
+POLL_SECONDS = 0.05
+# Between a worker's own drain deadline and our SIGKILL: in-band errors, settled entries, the last journal records.
+KILL_AFTER_DRAIN_SECONDS = 5.0
+CONTROL_STOP_SECONDS = 5.0
+# A relayed request has two sockets; the rest is for the journal, pools, probes and Python itself.
+DESCRIPTORS_PER_CONNECTION = 2
+SPARE_DESCRIPTORS = 1000
+
+LoadSettings = Callable[[], Settings]
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """What `serve` needs to know; tests replace `launch` and the commands."""
+
+    load_settings: LoadSettings
+    log: Log
+    clock: Clock
+    out: TextIO
+    launch: Launch = launch_process
+    workers: tuple[str, ...] = ("w1",)
+    settings: Settings = field(default_factory=Settings)
+    children: list[Child] = field(default_factory=list)
+    drain_scopes: list[trio.CancelScope] = field(default_factory=list)
+
+    async def serve(self) -> None:
+        """Until SIGTERM or SIGINT and the end of all children. Raises ConfigError or OSError before anything runs."""
+        self.settings = self.load_settings()
+        self.log = self.log.at_level(self.settings.log_level)
+        directory = open_data_directory(self.settings.data_dir)
+        with ExitStack() as stack:
+            stack.enter_context(only_one(directory))
+            key = first_key(self.settings, directory, self.clock)
+            self.write_snapshot(directory, self.settings)
+            listener = stack.enter_context(bound_listener(self.settings))
+            lifeline = stack.enter_context(open_lifeline())
+            raise_descriptor_limit(self.settings, self.log)
+            if key is not None:
+                announce_key(self.out, key)
+            await self.run_children(directory, listener, lifeline)
+
+    def write_snapshot(self, directory: DataDirectory, settings: Settings) -> int:
+        """Compile and replace the snapshot; returns its generation. Raises ConfigError or OSError, changing nothing."""
+        snapshot = compile_snapshot(
+            settings,
+            read_secret(directory),
+            read_keys(directory) or (),
+            next_generation(directory),
+            created_utc=self.clock(),
+        )
+        snapshots.write(directory.snapshot, snapshot)
+        return snapshot.generation
+
+    async def run_children(self, directory: DataDirectory, listener: socket.socket, lifeline: int) -> None:
+        """The task tree: signals and readiness beside, workers inside control, so that control ends last."""
+        control = self.child("control", control_command(directory, lifeline))
+        workers = [
+            self.child(name, worker_command(directory, name, listener.fileno(), lifeline)) for name in self.workers
+        ]
+        async with trio.open_nursery() as beside:
+            await beside.start(self.obey_signals, directory, control, workers)
+            with trio.CancelScope() as control_scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(control.keep_running, name="control")
+                    beside.start_soon(self.announce_when_ready, directory, listener)
+                    await self.run_workers(workers)
+                    control.stop()
+                    control_scope.deadline = trio.current_time() + CONTROL_STOP_SECONDS
+                    self.drain_scopes.append(control_scope)
+            beside.cancel_scope.cancel(reason="every child has ended")
+        self.log.info("stopped")
+
+    async def run_workers(self, workers: list[Child]) -> None:
+        with trio.CancelScope() as scope:
+            self.drain_scopes.append(scope)
+            async with trio.open_nursery() as nursery:
+                for worker in workers:
+                    nursery.start_soon(worker.keep_running, name=f"worker {worker.name}")
+
+    def child(self, name: str, command: Command) -> Child:
+        child = Child(name, command, self.log, self.launch)
+        self.children.append(child)
+        return child
+
+    async def obey_signals(
+        self,
+        directory: DataDirectory,
+        control: Child,
+        workers: list[Child],
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        """`control` is stopped by `run_children`, after the workers."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+            task_status.started()
+            await self.obey(received, directory, control, workers)
+
+    async def obey(
+        self, received: AsyncIterator[int], directory: DataDirectory, control: Child, workers: list[Child]
+    ) -> None:
+        is_draining = False
+        async for number in received:
+            if number == signal.SIGHUP:
+                self.reload(directory)
+            elif not is_draining:
+                is_draining = True
+                self.drain(workers)
+            else:
+                self.kill(control)
+
+    def drain(self, workers: list[Child]) -> None:
+        self.log.info("draining", drain_seconds=self.settings.drain_seconds)
+        for worker in workers:
+            worker.stop()
+        for scope in self.drain_scopes:
+            scope.deadline = trio.current_time() + self.settings.drain_seconds + KILL_AFTER_DRAIN_SECONDS
+
+    def kill(self, control: Child) -> None:
+        self.log.warning("killing the children, as asked twice")
+        control.stop_wanted.set()
+        for child in self.children:
+            child.send_signal(signal.SIGKILL)
+
+    def reload(self, directory: DataDirectory) -> None:
+        """All or nothing: the reason of a refusal is in the log, and everything stays as it was."""
+        try:
+            settings = self.keep_what_needs_a_restart(self.load_settings())
+            generation = self.write_snapshot(directory, settings)
+        except (ConfigError, OSError) as exc:
+            self.log.error("reload refused", reason=str(exc))
+            return
+        self.settings = settings
+        self.log = self.log.at_level(settings.log_level)
+        for child in self.children:
+            child.send_signal(signal.SIGHUP)
+        self.log.info("reloaded", generation=generation)
+
+    def keep_what_needs_a_restart(self, settings: Settings) -> Settings:
+        kept: dict[str, object] = {}
+        for each in scalar_fields():
+            old = getattr(self.settings, each.name)
+            if about(each).restart and getattr(settings, each.name) != old:
+                self.log.warning("setting needs a restart to change", setting=each.name)
+                kept[each.name] = old
+        return replace(settings, **kept)  # type: ignore[arg-type]
+
+    async def announce_when_ready(self, directory: DataDirectory, listener: socket.socket) -> None:
+        for name in self.workers:
+            while not await is_serving(directory.worker_socket(name)):  # noqa: ASYNC110  another process: no Event
+                await trio.sleep(POLL_SECONDS)
+        self.out.write(f"mrproxy is ready on {url_of(self.settings, listener)}\n")
+        self.out.flush()
+
+
+def control_command(directory: DataDirectory, lifeline: int) -> Command:
+    arguments = ("control", "--snapshot", str(directory.snapshot), "--lifeline-fd", str(lifeline))
+    return Command((sys.executable, "-m", "mrproxy", *arguments), (lifeline,))
+
+
+def worker_command(directory: DataDirectory, name: str, listen_fd: int, lifeline: int) -> Command:
+    arguments = ("worker", "--name", name, "--snapshot", str(directory.snapshot))
+    descriptors = ("--listen-fd", str(listen_fd), "--lifeline-fd", str(lifeline))
+    return Command((sys.executable, "-m", "mrproxy", *arguments, *descriptors), (listen_fd, lifeline))
+
+
+@contextmanager
+def only_one(directory: DataDirectory) -> Iterator[None]:
+    """The lock on the data directory, and the pid file. Raises ConfigError when another supervisor holds it.
+
+    flock ends with the process, however it ends; a pid file alone would have to be believed. The lock's file is
+    never removed: a second process could otherwise lock the new file while the first still holds the old one.
+    """
+    with open(directory.lock, "ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = supervisor_pid(directory)
+            raise ConfigError(f"data_dir {directory.root} is in use by another mrproxy (pid {pid})") from None
+        directory.pid_file.write_text(f"{os.getpid()}\n")
+        try:
+            yield
+        finally:
+            directory.pid_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def bound_listener(settings: Settings) -> Iterator[socket.socket]:
+    """The listening socket. Raises ConfigError that names the address."""
+    where = f"{settings.host} port {settings.port}"
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # A name such as localhost may stand for ::1 and 127.0.0.1; IPv4 is what clients on it expect to find.
+        family, kind, protocol, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+        listener = socket.socket(family, kind, protocol)
+    except OSError as exc:
+        raise ConfigError(f"cannot listen on {where}: {exc.strerror}") from exc
+    with listener:
+        try:
+            prepare_listener(listener)
+            listener.bind(address)
+            listener.listen(settings.listen_backlog)
+        except OSError as exc:
+            raise ConfigError(f"cannot listen on {where}: {exc.strerror}") from exc
+        yield listener
+
+
+def prepare_listener(listener: socket.socket) -> None:
+    # A restart must not wait for old connections in TIME_WAIT.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if listener.family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # `::` means both families
+    # Workers accept until EAGAIN; the flag belongs to the open socket, which parent and children share.
+    listener.setblocking(False)
+
+
+@contextmanager
+def open_lifeline() -> Iterator[int]:
+    """The read end of a pipe that reads end-of-file when this process is gone (see `child.py`)."""
+    reader, writer = os.pipe()
+    try:
+        yield reader
+    finally:
+        os.close(writer)
+        os.close(reader)
+
+
+def raise_descriptor_limit(settings: Settings, log: Log) -> None:
+    """The soft limit (often 1024, for programs that use select) to the hard one; children inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    needed = settings.max_connections * DESCRIPTORS_PER_CONNECTION + SPARE_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        log.warning("the limit of open files is too low for max_connections", limit=hard, needed=needed)
+
+
+async def is_serving(path: Path) -> bool:
+    """Does this Unix socket answer GET /status with 200? Anything else, errors included, is a no."""
+    with trio.move_on_after(1):
+        try:
+            stream = await trio.open_unix_socket(path)
+        except OSError:
+            return False
+        async with stream:
+            try:
+                await stream.send_all(b"GET /status HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")
+                return (await stream.receive_some(64)).startswith(b"HTTP/1.1 200")
+            except trio.BrokenResourceError:
+                return False
+    return False
+
+
+def url_of(settings: Settings, listener: socket.socket) -> str:
+    """The address to type: a wildcard is shown as this machine's loopback address."""
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host) or (f"[{host}]" if ":" in host else host)
+    return f"{'https' if settings.tls_cert else 'http'}://{shown}:{port}"
+
+
+def announce_key(out: TextIO, key: str) -> None:
+    """To standard output alone and never through the log. A terminal gets emphasis, a pipe the plain line."""
+    bold, reset = ("\x1b[1m", "\x1b[0m") if out.isatty() else ("", "")
+    out.write(f"First API key (shown only now): {bold}{key}{reset}\n")
+    out.flush()
