@@ -240,10 +240,10 @@ class Tail:
         """What is new, at most `max_records`; empty when nothing is. Reads files, so it blocks for as long."""
         taken: list[JournalRecord] = []
         found = segments(self._directory)
-        for segment, younger in zip(found, [*found[1:], None], strict=True):
+        for index, segment in enumerate(found):
             if len(taken) >= max_records:
                 break
-            is_final = younger is not None and younger.worker == segment.worker
+            is_final = index + 1 < len(found) and found[index + 1].worker == segment.worker
             self._take(segment, max_records - len(taken), is_final, taken)
         return taken
 

@@ -240,6 +240,7 @@ def test_where_no_new_segment_can_be_made_the_old_one_grows_on(tmp_path: Path) -
 
 def test_tail_follows_over_rotations_and_takes_each_record_once(tmp_path: Path) -> None:
     writer = Writer(tmp_path, "w0", segment_bytes=400)
+    assert Tail(tmp_path / "nowhere").poll() == []
     tail = Tail(tmp_path)
     assert tail.poll() == []
     taken = []

@@ -1,0 +1,178 @@
+"""Pure. What one key or user may still do: requests and tokens per minute, requests at once, a token budget.
+
+1. An account reserves for one request all it may need, or nothing. `reserve` does so for several accounts at once.
+2. Each reservation ends exactly once: settled with the truth, or refunded as if it had never been. `entry.py` sees
+   to "exactly once"; here the sums just balance.
+3. Requests at once and tokens spent are kept for every account, limited or not, so a reload may add or take away
+   any limit while requests run.
+
+Read next: `mrproxy/ledger/entry.py`.
+"""
+
+import enum
+import math
+from dataclasses import dataclass
+
+from mrproxy.errors import Code, Refused
+from mrproxy.ledger.bucket import Bucket
+from mrproxy.link.snapshot import Limits
+
+# A spent budget and a limit of zero do not mend themselves: an administrator must act, so "ask again in an hour".
+_HOPELESS_SECONDS = 3600.0
+# A slot of a concurrency limit frees itself when some request ends; nobody knows when. OpenAI's SDKs wait 0.5 to 8 s.
+_CONCURRENCY_RETRY_SECONDS = 1.0
+
+
+class Owner(enum.StrEnum):
+    """Whose limits they are, in the words of the error message."""
+
+    KEY = "key"
+    USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why an account cannot take one more request."""
+
+    code: Code
+    explanation: str
+    wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatistics:
+    """One account as of now; None where there is no such limit."""
+
+    owner: Owner
+    name: str
+    in_flight: int
+    reserved_tokens: int
+    spent_tokens: int
+    requests_remaining: float | None
+    tokens_remaining: float | None
+    budget_remaining: int | None
+
+
+class Account:
+    """Limits and state of one key or user."""
+
+    __slots__ = (
+        "budget_tokens", "concurrent_requests", "in_flight", "is_limited", "limits", "name", "owner",
+        "requests", "reserved_tokens", "spent_tokens", "tokens",
+    )  # fmt: skip
+
+    def __init__(self, owner: Owner, name: str, limits: Limits, now: float, spent_tokens: int = 0) -> None:
+        self.owner = owner
+        self.name = name
+        self.in_flight = 0
+        self.reserved_tokens = 0
+        self.spent_tokens = spent_tokens
+        self.requests: Bucket | None = None
+        self.tokens: Bucket | None = None
+        self.apply(limits, now)
+
+    def apply(self, limits: Limits, now: float) -> None:
+        """Take over changed limits; what is in flight, spent and left stays."""
+        self.limits = limits
+        self.requests = _adapted(self.requests, limits.requests_per_minute, now)
+        self.tokens = _adapted(self.tokens, limits.tokens_per_minute, now)
+        self.concurrent_requests = math.inf if limits.concurrent_requests is None else limits.concurrent_requests
+        self.budget_tokens = math.inf if limits.token_budget is None else limits.token_budget
+        self.is_limited = limits != Limits()
+
+    def reserve(self, tokens: int, now: float) -> Shortage | None:
+        """Take one request and `tokens`, or say what is missing and take nothing."""
+        if self.in_flight >= self.concurrent_requests:
+            return self._too_many_at_once()
+        if self.spent_tokens + self.reserved_tokens + tokens > self.budget_tokens:
+            return self._too_little_budget(tokens)
+        requests = self.requests
+        if requests is not None:
+            wait_seconds = requests.take(1.0, now)
+            if wait_seconds:
+                return self._too_fast(Code.REQUEST_LIMIT, requests, "requests", wait_seconds)
+        if self.tokens is not None:
+            wait_seconds = self.tokens.take(tokens, now)
+            if wait_seconds:
+                if requests is not None:
+                    requests.give_back(1.0)
+                return self._too_fast(Code.TOKEN_LIMIT, self.tokens, "tokens", wait_seconds)
+        self.in_flight += 1
+        self.reserved_tokens += tokens
+        return None
+
+    def settle(self, reserved_tokens: int, true_tokens: int) -> None:
+        """The request took place and cost this much."""
+        self.in_flight -= 1
+        self.reserved_tokens -= reserved_tokens
+        self.spent_tokens += true_tokens
+        if self.tokens is not None:
+            self.tokens.level += reserved_tokens - true_tokens
+
+    def refund(self, reserved_tokens: int) -> None:
+        """The request did not take place."""
+        self.in_flight -= 1
+        self.reserved_tokens -= reserved_tokens
+        if self.tokens is not None:
+            self.tokens.level += reserved_tokens
+        if self.requests is not None:
+            self.requests.level += 1.0
+
+    def statistics(self, now: float) -> AccountStatistics:
+        left = self.budget_tokens - self.spent_tokens - self.reserved_tokens
+        return AccountStatistics(
+            owner=self.owner,
+            name=self.name,
+            in_flight=self.in_flight,
+            reserved_tokens=self.reserved_tokens,
+            spent_tokens=self.spent_tokens,
+            requests_remaining=None if self.requests is None else self.requests.remaining(now),
+            tokens_remaining=None if self.tokens is None else self.tokens.remaining(now),
+            budget_remaining=None if left == math.inf else int(left),
+        )
+
+    def _too_many_at_once(self) -> Shortage:
+        text = f"the {self.owner} may have {self.concurrent_requests} requests in flight at once, and has"
+        hopeless = self.concurrent_requests <= 0
+        return Shortage(Code.CONCURRENCY_LIMIT, text, _HOPELESS_SECONDS if hopeless else _CONCURRENCY_RETRY_SECONDS)
+
+    def _too_little_budget(self, tokens: int) -> Shortage:
+        left = max(0, self.budget_tokens - self.spent_tokens - self.reserved_tokens)
+        text = f"the {self.owner}'s budget of {self.budget_tokens} tokens has {left} left and this may take {tokens}"
+        # While others are in flight, what they reserved and do not use comes back soon.
+        soon = self.spent_tokens + tokens <= self.budget_tokens
+        return Shortage(Code.BUDGET_EXHAUSTED, text, _CONCURRENCY_RETRY_SECONDS if soon else _HOPELESS_SECONDS)
+
+    def _too_fast(self, code: Code, bucket: Bucket, unit: str, wait_seconds: float) -> Shortage:
+        text = f"the {self.owner} may use {bucket.per_minute} {unit} per minute"
+        return Shortage(code, text, min(wait_seconds, _HOPELESS_SECONDS))
+
+
+def reserve(accounts: tuple[Account, ...], tokens: int, now: float) -> None:
+    """Reserve one request and `tokens` in all accounts or in none; raises Refused, without headers."""
+    for account in accounts:
+        if account.is_limited:
+            shortage = account.reserve(tokens, now)
+            if shortage is not None:
+                _give_back_before(account, accounts, tokens)
+                message = f"Limit reached: {shortage.explanation}."
+                raise Refused(shortage.code, message, retry_after_seconds=shortage.wait_seconds)
+        else:
+            account.in_flight += 1
+            account.reserved_tokens += tokens
+
+
+def _give_back_before(refusing: Account, accounts: tuple[Account, ...], tokens: int) -> None:
+    for account in accounts:
+        if account is refusing:
+            return
+        account.refund(tokens)
+
+
+def _adapted(bucket: Bucket | None, per_minute: int | None, now: float) -> Bucket | None:
+    if per_minute is None:
+        return None
+    if bucket is None:
+        return Bucket(per_minute, now)
+    bucket.resize(per_minute, now)
+    return bucket

@@ -1,0 +1,87 @@
+"""Shell. What every key and user has spent so far, derived from the journal, so that budgets survive restarts.
+
+The sums are a fold over all records of all workers, kept in a checkpoint file beside the segments together with the
+positions up to which they hold. Reading on from the checkpoint gives the present; losing the checkpoint only means
+reading from the first segment. So it never has to be right about anything but itself, and whoever has the time may
+write it: a worker at start, the control plane now and then. Segments may be removed once a checkpoint covers them.
+
+Read next: `mrproxy/link/journal.py`; `mrproxy/ledger/entry.py`, which starts from these sums.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from mrproxy.link.journal import JournalRecord, Position, Tail
+
+CHECKPOINT_NAME = "spent.json"
+_FORMAT = 1
+
+
+class _Checkpoint(msgspec.Struct, frozen=True):
+    format: int
+    positions: dict[str, Position]
+    by_key_id: dict[str, int]
+    by_user: dict[str, int]
+
+
+class Spent:
+    """Tokens by key id and by user. `catch_up` reads files, so it blocks; `by_key_id` and `by_user` are plain dicts."""
+
+    def __init__(self, directory: Path) -> None:
+        """Start from the checkpoint in `directory`, or from nothing if there is none that can be read."""
+        checkpoint = _read(directory / CHECKPOINT_NAME)
+        self.by_key_id: dict[str, int] = {} if checkpoint is None else checkpoint.by_key_id
+        self.by_user: dict[str, int] = {} if checkpoint is None else checkpoint.by_user
+        self._tail = Tail(directory, None if checkpoint is None else checkpoint.positions)
+        self._directory = directory
+
+    def catch_up(self, max_records: int | None = None) -> int:
+        """Add what the journal has beyond the position (at most `max_records`); how many records that was."""
+        count = 0
+        while max_records is None or count < max_records:
+            room = 10_000 if max_records is None else max_records - count
+            records = self._tail.poll(room)
+            if not records:
+                break
+            self._add(records)
+            count += len(records)
+        return count
+
+    def save(self) -> None:
+        """Replace the checkpoint in one step; OSError if the disk will not have it (the old one is then still good)."""
+        checkpoint = _Checkpoint(_FORMAT, self._tail.positions, self.by_key_id, self.by_user)
+        data = msgspec.json.encode(checkpoint)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # A name of its own each time, because two processes may save at once; mkstemp's mode is 0600.
+        fd, temporary = tempfile.mkstemp(prefix=f".{CHECKPOINT_NAME}-", dir=self._directory)
+        try:
+            with open(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+            Path(temporary).replace(self._directory / CHECKPOINT_NAME)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def _add(self, records: Iterable[JournalRecord]) -> None:
+        by_key_id, by_user = self.by_key_id, self.by_user
+        for record in records:
+            tokens = (record.prompt_tokens or 0) + (record.completion_tokens or 0)
+            if tokens <= 0:
+                continue
+            by_key_id[record.key_id] = by_key_id.get(record.key_id, 0) + tokens
+            if record.user:
+                by_user[record.user] = by_user.get(record.user, 0) + tokens
+
+
+def _read(path: Path) -> _Checkpoint | None:
+    try:
+        checkpoint = msgspec.json.decode(path.read_bytes(), type=_Checkpoint)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return checkpoint if checkpoint.format == _FORMAT else None

@@ -1,0 +1,99 @@
+"""Budgets survive restarts: the sums come out of the journal, with or without a checkpoint."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mrproxy.ledger.spent import CHECKPOINT_NAME, Spent
+from mrproxy.link.journal import Writer, segments
+from tests.link.journal_examples import a_record
+
+
+def write(directory: Path, *tokens: int | None, worker: str = "w0", user: str = "ada") -> None:
+    writer = Writer(directory, worker, segment_bytes=500)
+    for count in tokens:
+        writer.append(a_record(key_id="k1", user=user, prompt_tokens=count, completion_tokens=None))
+    writer.close()
+
+
+def caught_up(directory: Path) -> Spent:
+    spent = Spent(directory)
+    spent.catch_up()
+    return spent
+
+
+def test_without_a_journal_nothing_is_spent(tmp_path: Path) -> None:
+    spent = caught_up(tmp_path / "nowhere")
+    assert (spent.by_key_id, spent.by_user) == ({}, {})
+
+
+def test_all_records_of_all_workers_count_and_absent_tokens_do_not(tmp_path: Path) -> None:
+    write(tmp_path, 1, None, 20, 300)
+    write(tmp_path, 4000, worker="w1")
+    write(tmp_path, 50_000, worker="w1", user="")
+    spent = caught_up(tmp_path)
+    assert (spent.by_key_id, spent.by_user) == ({"k1": 54_321}, {"ada": 4321})
+
+
+def test_a_restart_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2, 3, 4, 5, 6)
+    caught_up(tmp_path).save()
+    for segment in segments(tmp_path):
+        segment.path.write_bytes(b"")  # proof that they are not read again
+    write(tmp_path, 100)
+    assert caught_up(tmp_path).by_key_id == {"k1": 121}
+
+
+def test_records_beyond_a_checkpoint_in_the_same_segment_count_once(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, "w0", 1 << 20)
+    record = a_record(key_id="k1", prompt_tokens=10, completion_tokens=5)
+    for times in (1, 2, 3):
+        writer.append(record)
+        spent = caught_up(tmp_path)
+        assert spent.by_key_id == {"k1": 15 * times}
+        spent.save()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"\xff\xfe", b'{"format":2,"positions":{},"by_key_id":{},"by_user":{}}']
+)
+def test_a_broken_checkpoint_is_rebuilt_from_the_first_segment(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path, 1, 2, 3)
+    (tmp_path / CHECKPOINT_NAME).write_bytes(content)
+    assert caught_up(tmp_path).by_key_id == {"k1": 6}
+
+
+def test_catching_up_can_be_done_in_small_steps(tmp_path: Path) -> None:
+    write(tmp_path, *range(1, 11))
+    spent = Spent(tmp_path)
+    steps = [spent.catch_up(max_records=4) for _ in range(4)]
+    assert steps == [4, 4, 2, 0]
+    assert spent.by_key_id == {"k1": 55}
+
+
+def test_a_torn_record_is_not_counted(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    (segment,) = segments(tmp_path)
+    os.truncate(segment.path, segment.path.stat().st_size - 1)
+    write(tmp_path, 10)
+    assert caught_up(tmp_path).by_key_id == {"k1": 10}
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 1)
+    caught_up(tmp_path).save()
+    before = (tmp_path / CHECKPOINT_NAME).read_bytes()
+    write(tmp_path, 2)
+
+    def no_space(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space"):
+        caught_up(tmp_path).save()
+    assert (tmp_path / CHECKPOINT_NAME).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
