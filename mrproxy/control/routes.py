@@ -1,0 +1,157 @@
+"""Shell. The control plane's HTTP routes: liveness, readiness, status, metrics, and JSON for every mistake.
+
+The front door forwards here whatever is not inference. A handler observes a `Scene` and shows one view of it;
+it decides nothing. No error body says more than a code and a sentence: tracebacks go to the log.
+Read next: `status.py` and `metrics.py` (the views), `server.py` (who serves this).
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import Any
+
+import trio
+from quart import Request, Response, request, websocket
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
+from werkzeug.exceptions import HTTPException
+
+from mrproxy.control.metrics import render_metrics
+from mrproxy.control.status import Scene, summarize
+from mrproxy.errors import Code
+
+LIVE_INTERVAL_SECONDS = 1.0
+# No route takes a body; this is what a client may waste before it is told so (nginx's client_max_body_size).
+MAX_BODY_BYTES = 1 << 20
+
+SECURITY_HEADERS = {
+    # No page is served here, so a browser needs nothing: not even an answer shown in a frame.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+GOODBYE_SECONDS = 2.0
+
+Observe = Callable[[], Awaitable[Scene]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+class UncutHTTPConnection(TrioASGIHTTPConnection):
+    """Lets the last message of an answer be sent to its end.
+
+    Hypercorn reports the end of a stream to the application before it arms the connection's idle task; Quart-Trio takes
+    that report for a client that left and cancels the send (hypercorn 0.18, quart-trio 0.12). Without this, an idle
+    connection is closed neither by the keep-alive timeout nor by a drain: one pooled connection would hold it up whole.
+    """
+
+    async def handle_request(self, nursery: trio.Nursery, request: Request, send: Send) -> None:  # type: ignore[override]
+        async def send_to_the_end(message: Any) -> None:
+            is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            with trio.move_on_after(GOODBYE_SECONDS if is_last else inf, shield=is_last):
+                await send(message)
+
+        await super().handle_request(nursery, request, send_to_the_end)
+
+
+def build_app(observe: Observe, drain: trio.Event) -> QuartTrio:
+    """The ASGI application; `observe` never raises and takes less than a second."""
+    app = QuartTrio("mrproxy.control", static_folder=None)
+    app.asgi_http_class = UncutHTTPConnection
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    _add_views(app, observe, drain)
+    _add_live_status(app, observe, drain)
+    _add_errors(app)
+
+    @app.after_request
+    async def secure(response: Response) -> Response:
+        response.headers.update(SECURITY_HEADERS)
+        return response
+
+    return app
+
+
+def _add_views(app: QuartTrio, observe: Observe, drain: trio.Event) -> None:
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        """Liveness: this process answers. Asks nobody, so that a hung worker does not get the gateway killed."""
+        return _json({"status": "ok"})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        """Readiness: whether new requests should be sent here, and if not, why."""
+        status = summarize(await observe())
+        reasons = [*status["reasons"], *(["draining"] if drain.is_set() else [])]
+        body = {"ready": not reasons, "reasons": reasons, "journal": status["journal"]}
+        return _json(body, status=503 if reasons else 200)
+
+    @app.get("/status")
+    async def status() -> Response:
+        return _json(summarize(await observe()))
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        body, content_type = render_metrics(await observe(), request.headers.get("Accept", ""))
+        return Response(body, content_type=content_type)
+
+
+def _add_live_status(app: QuartTrio, observe: Observe, drain: trio.Event) -> None:
+    @app.websocket("/status/live")
+    async def live() -> None:
+        """`/status`, one text message a second, until the client leaves or the gateway drains (close code 1001)."""
+        while not drain.is_set():
+            await websocket.send(_encode(summarize(await observe())))
+            with trio.move_on_after(LIVE_INTERVAL_SECONDS):
+                await drain.wait()
+        await websocket.close(1001, "draining")
+
+
+def _add_errors(app: QuartTrio) -> None:
+    @app.errorhandler(HTTPException)
+    async def refuse(error: HTTPException) -> Response:
+        """404, 405, 413, … and 500, which Quart has logged with its traceback before it comes here."""
+        status = error.code or 500
+        # Werkzeug's sentence for a 404 speaks of typing URLs by hand; SDKs print this one.
+        message = "There is nothing at this path." if status == 404 else error.description or error.name
+        response = _error(status, message)
+        if allowed := getattr(error, "valid_methods", None):
+            response.headers["Allow"] = ", ".join(sorted(allowed))
+        return response
+
+
+def _error(status: int, message: str) -> Response:
+    """The body every OpenAI SDK can read; the request id is the front door's."""
+    error: dict[str, object] = {
+        "message": message,
+        "type": "server_error" if status >= 500 else "invalid_request_error",
+        "code": _code(status).value,
+    }
+    # A rejected WebSocket handshake comes here as well, and has no `request`.
+    headers = (request or websocket).headers
+    if request_id := headers.get("X-Request-Id"):
+        error["request_id"] = request_id
+    return _json({"error": error}, status=status)
+
+
+def _code(status: int) -> Code:
+    match status:
+        case 404:
+            return Code.UNKNOWN_ROUTE
+        case 405:
+            return Code.METHOD_NOT_ALLOWED
+        case 408:
+            return Code.BODY_TIMEOUT
+        case 413:
+            return Code.BODY_TOO_LARGE
+        case _:
+            return Code.INTERNAL if status >= 500 else Code.BAD_REQUEST
+
+
+def _json(body: object, *, status: int = 200) -> Response:
+    return Response(_encode(body), status=status, content_type="application/json")
+
+
+def _encode(body: object) -> str:
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,137 @@
+"""Shell. The control plane as a server: one Unix socket, Hypercorn on it, and an end that is certain.
+
+Serves until `drain` is set, then finishes what runs within `drain_seconds`. Hypercorn sends inside a shield without
+a deadline (its `trio/tcp_server.py`), so one client that stops reading would outlive any cancellation: behind
+the drain stands `os._exit`.
+Read next: `routes.py`, for what is served; `records.py`, for the journal's reader that runs beside it.
+"""
+
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+
+from mrproxy.control.records import LogRecord, Records
+from mrproxy.control.routes import build_app
+from mrproxy.control.status import Scene
+from mrproxy.control.workers import Workers
+
+SOCKET_NAME = "control.sock"
+# What Hypercorn needs to close sockets after its deadline, before the process is ended by force.
+HARD_EXIT_GRACE_SECONDS = 2.0
+
+
+class ControlSettings(Protocol):
+    """What the control plane reads of the settings."""
+
+    @property
+    def drain_seconds(self) -> float: ...
+
+
+class AlreadyServed(Exception):
+    """Another live process listens on the control socket."""
+
+
+async def serve_control(
+    settings: ControlSettings,
+    data_dir: Path,
+    *,
+    drain: trio.Event,
+    log_record: LogRecord,
+    exit_hard: Callable[[int], object] = os._exit,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve on `data_dir/run/control.sock` until `drain`; `started()` once it accepts.
+
+    `log_record` is called with each record that appears in the journal. Raises AlreadyServed or OSError before
+    `started()`. When this returns, nothing of it runs, the socket is gone, and the journal is read to its end.
+    """
+    run_directory = data_dir / "run"
+    run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    workers = Workers(run_directory)
+    records = Records(data_dir / "journal", log_record)
+    release, started_at = version("mrproxy"), trio.current_time()
+
+    async def observe() -> Scene:
+        answers = await workers.ask()
+        now = trio.current_time()
+        return Scene(release, now - started_at, answers, records.lag(now), records.records_read)
+
+    with open_control_socket(run_directory / SOCKET_NAME) as listener:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end_for_certain, drain, settings.drain_seconds, exit_hard, name="hard exit")
+            nursery.start_soon(records.follow, name="journal")
+            await serve(
+                build_app(observe, drain),
+                hypercorn_config(listener, settings.drain_seconds),
+                shutdown_trigger=drain.wait,
+                task_status=task_status,
+            )
+            nursery.cancel_scope.cancel(reason="drained")
+    records.read_to_end(trio.current_time())
+
+
+async def end_for_certain(drain: trio.Event, drain_seconds: float, exit_hard: Callable[[int], object]) -> None:
+    """Ends the process if it still runs when it should long have ended by itself."""
+    await drain.wait()
+    await trio.sleep(drain_seconds + HARD_EXIT_GRACE_SECONDS)
+    logging.getLogger("mrproxy.control").error("a client did not let go within the drain: exit by force")
+    exit_hard(1)
+
+
+def hypercorn_config(listener: socket.socket, drain_seconds: float) -> Config:
+    """Hypercorn takes over the descriptor; it neither logs accesses nor names itself."""
+    config = Config()
+    config.bind = [f"fd://{os.dup(listener.fileno())}"]
+    config.errorlog = logging.getLogger("mrproxy.control.hypercorn")
+    config.graceful_timeout = drain_seconds
+    # The front door keeps connections to its upstreams for 60 s; whoever takes one from a pool should not lose the
+    # race against the server's own idle timeout (nginx's advice for upstream keepalive).
+    config.keep_alive_timeout = 75
+    config.include_server_header = False
+    return config
+
+
+@contextmanager
+def open_control_socket(path: Path) -> Iterator[socket.socket]:
+    """A listening socket at `path`, readable by its owner only; a stale one is replaced, a live one is respected."""
+    _remove_stale(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        # The mode must be right from the first instant: chmod after bind would leave a moment open to everybody.
+        previous_umask = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(previous_umask)
+        try:
+            listener.listen()
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _remove_stale(path: Path) -> None:
+    """A process killed by force leaves its socket behind, and bind() refuses to reuse it."""
+    if not path.exists():
+        return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise FileExistsError(f"{path} exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            raise AlreadyServed(f"another process listens on {path}") from None
+        else:
+            raise AlreadyServed(f"another process listens on {path}")

@@ -1,0 +1,193 @@
+"""Pure. The JSON of `/status`: what an operator asks first, summed over the workers. No secrets.
+
+Everything is copied field by field, so nothing that a worker may report later appears here by accident.
+Read next: `reports.py`, for what a worker says.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+from urllib.parse import urlsplit, urlunsplit
+
+from mrproxy.control.reports import (
+    BackendReport,
+    JournalLag,
+    Silent,
+    WorkerReport,
+    backend_state,
+    best_state,
+    is_routable,
+    reasons_not_ready,
+)
+
+
+class BackendStatus(TypedDict):
+    """`workers` says who sees which state, for the day they differ."""
+
+    name: str
+    kind: str
+    url: str
+    state: str
+    workers: dict[str, str]
+    in_flight: int
+    max_concurrent: int
+    models: list[str]
+    resident: list[str]
+    ttft_seconds: float | None
+    last_probe_error: str | None
+
+
+class ModelStatus(TypedDict):
+    """One served model and the backends that could answer for it now."""
+
+    name: str
+    backends: list[str]
+    routable: bool
+
+
+class WorkerStatus(TypedDict):
+    """One worker; `error` where it gave no answer."""
+
+    name: str
+    error: str | None
+    snapshot_generation: int | None
+    snapshot_loaded: bool
+    in_flight: int
+    waiting: int
+    connections: int
+
+
+class JournalStatus(TypedDict):
+    """How far behind the reader of the journal is."""
+
+    lag_bytes: int
+    lag_seconds: float
+
+
+class Status(TypedDict):
+    """The whole answer of `/status` and of each message on `/status/live`."""
+
+    version: str
+    uptime_seconds: float
+    ready: bool
+    reasons: list[str]
+    in_flight: int
+    waiting: int
+    connections: int
+    backends: list[BackendStatus]
+    models: list[ModelStatus]
+    workers: list[WorkerStatus]
+    journal: JournalStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything the control plane knows at one moment; the views are functions of it."""
+
+    version: str
+    uptime_seconds: float
+    answers: tuple[WorkerReport | Silent, ...]
+    lag: JournalLag
+    records_read: int
+
+
+def summarize(scene: Scene) -> Status:
+    """The status of the whole gateway."""
+    reports = [answer for answer in scene.answers if isinstance(answer, WorkerReport)]
+    backends = merge_backends(reports)
+    reasons = reasons_not_ready(scene.answers, scene.lag)
+    return {
+        "version": scene.version,
+        "uptime_seconds": round(scene.uptime_seconds, 1),
+        "ready": not reasons,
+        "reasons": reasons,
+        "in_flight": _sum_gauge(reports, "in_flight"),
+        "waiting": _sum_gauge(reports, "waiting"),
+        "connections": _sum_gauge(reports, "connections"),
+        "backends": backends,
+        "models": list_models(backends),
+        "workers": [worker_status(answer) for answer in scene.answers],
+        "journal": {"lag_bytes": scene.lag.bytes, "lag_seconds": round(scene.lag.seconds, 3)},
+    }
+
+
+def worker_status(answer: WorkerReport | Silent) -> WorkerStatus:
+    """A silent worker has a line too: that it is silent is the news."""
+    if isinstance(answer, Silent):
+        return {
+            "name": answer.worker,
+            "error": answer.reason,
+            "snapshot_generation": None,
+            "snapshot_loaded": False,
+            "in_flight": 0,
+            "waiting": 0,
+            "connections": 0,
+        }
+    return {
+        "name": answer.worker,
+        "error": None,
+        "snapshot_generation": answer.snapshot.generation,
+        "snapshot_loaded": answer.snapshot.loaded,
+        "in_flight": int(answer.gauges.get("in_flight", 0)),
+        "waiting": int(answer.gauges.get("waiting", 0)),
+        "connections": int(answer.gauges.get("connections", 0)),
+    }
+
+
+def merge_backends(reports: Sequence[WorkerReport]) -> list[BackendStatus]:
+    """One line per backend, in the order of the configuration, whichever worker names it first."""
+    seen: dict[str, list[tuple[str, BackendReport]]] = {}
+    for report in reports:
+        for backend in report.backends:
+            seen.setdefault(backend.name, []).append((report.worker, backend))
+    return [_merge_backend(views) for views in seen.values()]
+
+
+def _merge_backend(views: Sequence[tuple[str, BackendReport]]) -> BackendStatus:
+    states = {worker: backend_state(backend) for worker, backend in views}
+    backends = [backend for _, backend in views]
+    first = backends[0]
+    known_ttfts = [backend.ttft_seconds for backend in backends if backend.ttft_seconds]
+    return {
+        "name": first.name,
+        "kind": first.kind,
+        "url": without_userinfo(first.url),
+        "state": best_state(states.values()),
+        "workers": states,
+        "in_flight": sum(backend.in_flight for backend in backends),
+        "max_concurrent": max(backend.max_concurrent for backend in backends),
+        "models": _union(backend.models for backend in backends),
+        "resident": _union(backend.resident for backend in backends),
+        "ttft_seconds": max(known_ttfts, default=None),
+        "last_probe_error": next((backend.last_probe_error for backend in backends if backend.last_probe_error), None),
+    }
+
+
+def list_models(backends: Sequence[BackendStatus]) -> list[ModelStatus]:
+    """A model on several backends is listed once."""
+    serving: dict[str, list[BackendStatus]] = {}
+    for backend in backends:
+        for model in backend["models"]:
+            serving.setdefault(model, []).append(backend)
+    return [
+        {
+            "name": model,
+            "backends": [backend["name"] for backend in holders],
+            "routable": any(is_routable(backend["state"]) for backend in holders),
+        }
+        for model, holders in sorted(serving.items())
+    ]
+
+
+def without_userinfo(url: str) -> str:
+    """`http://user:secret@host:1/` → `http://host:1/`: people put passwords there."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+def _union(lists: Iterable[Iterable[str]]) -> list[str]:
+    return sorted({name for names in lists for name in names})
+
+
+def _sum_gauge(reports: Sequence[WorkerReport], name: str) -> int:
+    return int(sum(report.gauges.get(name, 0) for report in reports))

@@ -1,0 +1,107 @@
+"""The journal's reader, on real segments and virtual time."""
+
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from mrproxy.control.records import BATCH_RECORDS, POLL_SECONDS, Records
+from mrproxy.link.journal import JournalRecord, Writer
+
+RECORD = JournalRecord(
+    request_id="r",
+    worker="0",
+    started_utc=1.0,
+    key_id="k",
+    user="u",
+    group="student",
+    model="m",
+    backend="b",
+    dialect="openai",
+    operation="chat",
+    lane="straight",
+    stream=True,
+    status=200,
+    code="",
+    attempts=1,
+    queue_seconds=0.0,
+    first_byte_seconds=0.1,
+    total_seconds=0.2,
+    prompt_tokens=1,
+    completion_tokens=2,
+    usage_state="exact",
+    bytes_in=10,
+    bytes_out=20,
+    client_address="127.0.0.1",
+)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Writer:
+    return Writer(tmp_path, "0", 1 << 20)
+
+
+async def test_each_record_appended_after_the_start_is_logged_once(
+    tmp_path: Path, writer: Writer, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    writer.append(RECORD)
+    logged: list[JournalRecord] = []
+    records = Records(tmp_path, logged.append)
+    nursery.start_soon(records.follow)
+    await trio.sleep(1)
+    assert logged == []
+    writer.append(RECORD)
+    await trio.sleep(2 * POLL_SECONDS)
+    assert logged == [RECORD]
+    assert records.records_read == 1
+
+
+async def test_a_burst_is_read_at_once_and_in_batches(
+    tmp_path: Path, writer: Writer, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    logged: list[JournalRecord] = []
+    records = Records(tmp_path, logged.append)
+    for _ in range(3 * BATCH_RECORDS + 1):
+        writer.append(RECORD)
+    nursery.start_soon(records.follow)
+    await trio.sleep(POLL_SECONDS / 2)
+    assert len(logged) == 3 * BATCH_RECORDS + 1
+
+
+async def test_lag_is_what_is_written_and_not_read_and_since_when(
+    tmp_path: Path, writer: Writer, mock_clock: trio.testing.MockClock
+) -> None:
+    records = Records(tmp_path, lambda record: None)
+    mock_clock.jump(3)
+    assert records.lag(trio.current_time()).bytes == 0
+    assert records.lag(trio.current_time()).seconds == 0
+    size = writer.append(RECORD)
+    assert records.lag(trio.current_time()).bytes == size
+    assert records.lag(trio.current_time()).seconds == 3
+    records.read_to_end(trio.current_time())
+    assert records.lag(trio.current_time()).bytes == 0
+
+
+async def test_a_disk_that_does_not_answer_is_reported_once_and_tried_again(
+    tmp_path: Path,
+    writer: Writer,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logged: list[JournalRecord] = []
+    records = Records(tmp_path, logged.append)
+
+    def failing(self: object, max_records: int) -> list[JournalRecord]:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("mrproxy.link.journal.Tail.poll", failing)
+        nursery.start_soon(records.follow)
+        await trio.sleep(10 * POLL_SECONDS)
+    assert caplog.text.count("the journal cannot be read") == 1
+    writer.append(RECORD)
+    await trio.sleep(2 * POLL_SECONDS)
+    assert logged == [RECORD]

@@ -1,0 +1,60 @@
+"""The status of several workers, from values alone."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from mrproxy.control.reports import JournalLag, Silent, WorkerReport, decode_report
+from mrproxy.control.status import Scene, summarize, without_userinfo
+from tests.fakes.worker import report
+
+
+def worker(**changes: Any) -> WorkerReport:
+    return decode_report(msgspec.json.encode(report(**changes)))
+
+
+SCENE = Scene("1.2.3", 61.04, (worker(),), JournalLag(10, 0.12345), 3)
+
+
+def test_a_backend_seen_by_two_workers_is_one_line_with_both_views() -> None:
+    other = report()["backends"]
+    other[0].update(draining=True, resident=["m2"], ttft_seconds=0.5)
+    status = summarize(replace(SCENE, answers=(worker(), worker(worker="1", backends=other))))
+    line = status["backends"][0]
+    assert len(status["backends"]) == 2
+    assert (line["state"], line["workers"]) == ("routable", {"0": "routable", "1": "draining"})
+    assert (line["in_flight"], line["max_concurrent"], line["ttft_seconds"]) == (4, 64, 0.5)
+    assert line["resident"] == ["m1", "m2"]
+
+
+def test_a_model_on_two_backends_is_listed_once() -> None:
+    models = {model["name"]: model["backends"] for model in summarize(SCENE)["models"]}
+    assert models == {"m1": ["gpu-a"], "m2": ["gpu-a", "gpu-b"], "m3": ["gpu-b"]}
+
+
+def test_a_silent_worker_has_a_line_with_its_reason() -> None:
+    status = summarize(replace(SCENE, answers=(Silent("0", "no answer within 0.8 s"),)))
+    assert status["workers"][0]["error"] == "no answer within 0.8 s"
+    assert (status["ready"], status["backends"]) == (False, [])
+
+
+def test_status_is_json_and_rounds_its_seconds() -> None:
+    status = json.loads(json.dumps(summarize(SCENE)))
+    assert (status["version"], status["uptime_seconds"]) == ("1.2.3", 61.0)
+    assert status["journal"] == {"lag_bytes": 10, "lag_seconds": 0.123}
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://127.0.0.1:9001", "http://127.0.0.1:9001"),
+        ("http://user:p%40ss@host:1/v1", "http://host:1/v1"),
+        ("https://token@host/v1?api_key=sk-1", "https://host/v1"),
+        ("http://[::1]:80", "http://[::1]:80"),
+    ],
+)
+def test_a_shown_url_carries_no_credentials(url: str, shown: str) -> None:
+    assert without_userinfo(url) == shown
