@@ -1,0 +1,290 @@
+"""Pure. Ollama on the wire: its own NDJSON endpoints. Its OpenAI-compatible ones are in `ollama_openai.py`.
+
+Source: ollama/ollama api/types.go, server/routes.go, server/sched.go (main, read 2026-11). Heads are Go's net/http (through
+gin): canonical names, `Content-Type`, `Date`, then the length. The head of a stream goes out with its first event, since
+gin writes it lazily. `created_at` of every event is the wall clock with nanoseconds. Deviation: the digits are fixed width
+(Go drops trailing zeros), so that all events of a stream have one size.
+"""
+
+import email.utils
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from bench.backends.faults import split_model
+from bench.backends.openai_json import count_prompt_tokens, embed_text, filler
+from bench.backends.settings import EngineSettings
+from bench.backends.work import TOKEN_TEXT, Closing, Reply, Timing, Work, escape_template
+from bench.http1 import Request
+
+VERSION = "0.13.0"
+_MODIFIED_AT = "2026-01-15T10:00:00.123456789Z"
+_SIZE_BYTES = 2_019_393_189
+_DETAILS = {"parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"]}
+_DETAILS |= {"parameter_size": "3.2B", "quantization_level": "Q4_K_M"}
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 429: "Too Many Requests"}
+_REASONS |= {500: "Internal Server Error", 503: "Service Unavailable"}
+BUSY = "server busy, please try again.  maximum pending requests exceeded"
+_JSON = "application/json; charset=utf-8"
+_STREAM_HEAD = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+class GenerateRequest(msgspec.Struct):
+    model: str = ""
+    prompt: str = ""
+    messages: list[msgspec.Raw] | None = None
+    stream: bool | None = None
+    keep_alive: float | str | None = None
+    options: dict[str, Any] | None = None
+
+
+class EmbedRequest(msgspec.Struct):
+    model: str = ""
+    input: str | list[str] = ""
+    prompt: str = ""
+
+
+class ModelRequest(msgspec.Struct):
+    model: str = ""
+    name: str = ""
+
+
+class Residency(Protocol):
+    """What the engine knows of loaded models; the server wires it in."""
+
+    def resident(self) -> list[tuple[str, float]]:
+        """(model, seconds until it is unloaded) of those in memory."""
+        ...
+
+    def unload(self, model: str) -> None: ...
+
+
+_decode_generate = msgspec.json.Decoder(GenerateRequest).decode
+_decode_embed = msgspec.json.Decoder(EmbedRequest).decode
+_decode_model = msgspec.json.Decoder(ModelRequest).decode
+
+
+class Ollama:
+    def __init__(self, settings: EngineSettings, residency: Residency) -> None:
+        self._settings = settings
+        self._residency = residency
+        self._date = (0, b"")
+        self._count = 0
+        self.names = [model if ":" in model else f"{model}:latest" for model in settings.models]
+        self.routes: dict[tuple[bytes, bytes], Callable[[Request, int], Reply | Work]] = {
+            (b"POST", b"/api/chat"): self._chat,
+            (b"POST", b"/api/generate"): self._generate,
+            (b"POST", b"/api/embed"): self._embed,
+            (b"POST", b"/api/embeddings"): self._embeddings,
+            (b"POST", b"/api/show"): self._show,
+            (b"GET", b"/api/tags"): self._tags,
+            (b"HEAD", b"/api/tags"): self._tags,
+            (b"GET", b"/api/ps"): self._ps,
+            (b"GET", b"/api/version"): lambda _request, now: self.json(200, {"version": VERSION}, now),
+            (b"HEAD", b"/api/version"): lambda _request, now: self.json(200, {"version": VERSION}, now),
+            (b"GET", b"/"): self._root,
+            (b"HEAD", b"/"): self._root,
+        }
+
+    def answer(self, request: Request, now_utc: int) -> Reply | Work:
+        path = request.path.split(b"?", 1)[0]
+        route = self.routes.get((request.method, path))
+        if route is None:
+            # gin's words for what it does not route, wrong methods included.
+            return self.reply(404, b"404 page not found", "text/plain", now_utc)
+        try:
+            outcome = route(request, now_utc)
+        except msgspec.MsgspecError as exc:
+            return self.error(400, str(exc) if request.body else "missing request body", now_utc)
+        if request.method == b"HEAD" and isinstance(outcome, Reply):
+            return Reply(outcome.data[: outcome.data.find(b"\r\n\r\n") + 4], outcome.status)
+        return outcome
+
+    def error(self, status: int, message: str, now_utc: int, param: str | None = None, extra: bytes = b"") -> Reply:
+        del param  # Ollama's errors are one string
+        return self.reply(status, msgspec.json.encode({"error": message}), _JSON, now_utc, extra)
+
+    def busy(self, now_utc: int, _path: bytes) -> Reply:
+        return self.error(503, BUSY, now_utc)
+
+    def metrics(self, _running: int, _waiting: int, _prompt: int, _generated: int, now_utc: int) -> Reply:
+        return self.reply(404, b"404 page not found", "text/plain", now_utc)
+
+    def resolve(self, model: str) -> str | None:
+        """The full name under which a model is known here, fault suffix kept; None if it is not."""
+        name, fault = split_model(model)
+        full = name if ":" in name else f"{name}:latest"
+        if full not in self.names:
+            return None
+        return f"{full}!{fault}" if fault else full
+
+    def head(self, status: int, content_type: str, now_utc: int) -> bytes:
+        if self._date[0] != now_utc:
+            self._date = (now_utc, email.utils.formatdate(now_utc, usegmt=True).encode())
+        line = b"HTTP/1.1 %d %b\r\n" % (status, _REASONS[status].encode())
+        return line + b"Content-Type: %b\r\nDate: %b\r\n" % (content_type.encode(), self._date[1])
+
+    def reply(self, status: int, body: bytes, content_type: str, now_utc: int, extra: bytes = b"") -> Reply:
+        head = self.head(status, content_type, now_utc) + extra
+        return Reply(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body), status)
+
+    def json(self, status: int, value: Any, now_utc: int) -> Reply:
+        return self.reply(status, msgspec.json.encode(value), _JSON, now_utc)
+
+    def unknown_model(self, model: str, now_utc: int) -> Reply:
+        return self.error(404, f"model '{model}' not found", now_utc)
+
+    def _root(self, _request: Request, now_utc: int) -> Reply:
+        return self.reply(200, b"Ollama is running", "text/plain; charset=utf-8", now_utc)
+
+    def _tags(self, _request: Request, now_utc: int) -> Reply:
+        models = [self._card(name) | {"modified_at": _MODIFIED_AT} for name in self.names]
+        return self.json(200, {"models": models}, now_utc)
+
+    def _ps(self, _request: Request, now_utc: int) -> Reply:
+        models = []
+        for name, seconds in self._residency.resident():
+            expires = _rfc3339(now_utc + min(seconds, 3.2e9))
+            models.append(self._card(name) | {"expires_at": expires, "size_vram": _SIZE_BYTES, "context_length": 4096})
+        return self.json(200, {"models": models}, now_utc)
+
+    @staticmethod
+    def _card(name: str) -> dict[str, Any]:
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        return {"name": name, "model": name, "size": _SIZE_BYTES, "digest": digest, "details": _DETAILS}
+
+    def _show(self, request: Request, now_utc: int) -> Reply:
+        wanted = _decode_model(request.body)
+        name = self.resolve(wanted.model or wanted.name)
+        if name is None:
+            return self.unknown_model(wanted.model or wanted.name, now_utc)
+        info = {"general.architecture": "llama", "llama.context_length": 131072, "llama.embedding_length": 3072}
+        answer = {"modelfile": f"FROM {name}", "parameters": "", "template": "{{ .Prompt }}", "details": _DETAILS}
+        answer |= {"model_info": info, "capabilities": ["completion", "embedding"], "modified_at": _MODIFIED_AT}
+        return self.json(200, answer, now_utc)
+
+    def _embed(self, request: Request, now_utc: int) -> Reply:
+        wanted = _decode_embed(request.body)
+        if self.resolve(wanted.model) is None:
+            return self.unknown_model(wanted.model, now_utc)
+        texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
+        vectors = [embed_text(text, self._settings.embedding_dimensions, self._settings.seed) for text in texts]
+        tokens = sum(count_prompt_tokens(len(text)) for text in texts)
+        answer = {"model": wanted.model, "embeddings": vectors, "total_duration": 14_143_917, "load_duration": 1_019_500}
+        return self.json(200, answer | {"prompt_eval_count": tokens}, now_utc)
+
+    def _embeddings(self, request: Request, now_utc: int) -> Reply:
+        wanted = _decode_embed(request.body)
+        if self.resolve(wanted.model) is None:
+            return self.unknown_model(wanted.model, now_utc)
+        vector = embed_text(wanted.prompt, self._settings.embedding_dimensions, self._settings.seed)
+        return self.json(200, {"embedding": vector}, now_utc)
+
+    def _chat(self, request: Request, now_utc: int) -> Reply | Work:
+        wanted = _decode_generate(request.body)
+        return self._work(request, wanted, bool(wanted.messages), _chat_text, now_utc)
+
+    def _generate(self, request: Request, now_utc: int) -> Reply | Work:
+        wanted = _decode_generate(request.body)
+        return self._work(request, wanted, bool(wanted.prompt), _generate_text, now_utc)
+
+    def _work(
+        self,
+        request: Request,
+        wanted: GenerateRequest,
+        has_prompt: bool,
+        text_field: Callable[[str], dict[str, Any]],
+        now_utc: int,
+    ) -> Reply | Work:
+        if not wanted.model:
+            return self.error(400, "model is required", now_utc)
+        model = self.resolve(wanted.model)
+        if model is None:
+            return self.unknown_model(wanted.model, now_utc)
+        keep_alive = parse_keep_alive(wanted.keep_alive)
+        if not has_prompt and keep_alive == 0:
+            self._residency.unload(split_model(model)[0])
+            return self._at_once(wanted.model, text_field, "unload", now_utc)
+        self._count += 1
+        limit = int((wanted.options or {}).get("num_predict", -1))
+        tokens = limit if limit > 0 else self._settings.answer_tokens
+        prompt_tokens = count_prompt_tokens(len(request.body))
+        reason = "load" if not has_prompt else "length" if limit > 0 else "stop"
+        base = {"model": wanted.model, "created_at": "@@DATE@@"}
+
+        def final(text: str, timing: Timing, sent: int) -> dict[str, Any]:
+            ended_at = {"created_at": _rfc3339(now_utc + (timing.ended_ns - timing.arrived_ns) / 1e9)}
+            done = base | ended_at | text_field(text) | {"done": True, "done_reason": reason}
+            return done | (_durations(timing, prompt_tokens, sent) if has_prompt else {})
+
+        token = msgspec.json.encode(base | text_field("@@TOKEN@@") | {"done": False}) + b"\n"
+        return Work(
+            model=split_model(model)[0],
+            route=request.path.decode(),
+            id=f"ollama-{self._count}",
+            prompt_tokens=prompt_tokens,
+            completion_tokens=tokens if has_prompt else 0,
+            # An empty prompt only loads the model: one event, which is also the whole answer.
+            stream=wanted.stream is not False and has_prompt,
+            head=self.head(200, "application/x-ndjson", now_utc) + _STREAM_HEAD,
+            head_at_once=False,
+            opening=(),
+            event=escape_template(token).replace(b"@@DATE@@", b"%b").replace(b"@@TOKEN@@", TOKEN_TEXT),
+            is_dated=True,
+            closing=lambda timing, sent: Closing((msgspec.json.encode(final("", timing, sent)) + b"\n",)),
+            whole=lambda timing, sent: self.json(200, final(filler(sent, timing.ended_ns), timing, sent), now_utc).data,
+            keep_alive_seconds=keep_alive,
+            fault=split_model(model)[1],
+        )
+
+    def _at_once(self, model: str, text_field: Callable[[str], dict[str, Any]], reason: str, now_utc: int) -> Reply:
+        answer = {"model": model, "created_at": _rfc3339(now_utc)} | text_field("") | {"done": True}
+        return self.json(200, answer | {"done_reason": reason}, now_utc)
+
+
+def _chat_text(text: str) -> dict[str, Any]:
+    return {"message": {"role": "assistant", "content": text}}
+
+
+def _generate_text(text: str) -> dict[str, Any]:
+    return {"response": text}
+
+
+def _durations(timing: Timing, prompt_tokens: int, sent: int) -> dict[str, int]:
+    """Ollama's metrics, nanoseconds; fields that are zero are left out, as Go's omitempty does."""
+    started = timing.started_ns or timing.arrived_ns
+    first = timing.first_ns or started
+    durations = {
+        "total_duration": timing.ended_ns - timing.arrived_ns,
+        "load_duration": timing.load_ns,
+        "prompt_eval_count": prompt_tokens,
+        "prompt_eval_duration": first - started,
+        "eval_count": sent,
+        "eval_duration": timing.ended_ns - first,
+    }
+    return {name: value for name, value in durations.items() if value}
+
+
+def parse_keep_alive(value: float | str | None) -> float | None:
+    """Seconds: a number, or a Go duration such as `5m`, `1h30m`, `500ms`; negative = for ever; None = not given."""
+    if value is None or isinstance(value, int | float):
+        return value
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    sign = -1.0 if value.startswith("-") else 1.0
+    seconds, number, unit = 0.0, "", ""
+    for char in value.lstrip("+-") + "0":
+        if unit and (char.isdigit() or char == "."):
+            seconds += float(number) * units.get(unit, 0.0)
+            number, unit = "", ""
+        if char.isdigit() or char == ".":
+            number += char
+        else:
+            unit += char
+    return sign * seconds
+
+
+def _rfc3339(utc: float) -> str:
+    return f"{datetime.fromtimestamp(int(utc), UTC):%Y-%m-%dT%H:%M:%S}.{int(utc % 1 * 1e9):09d}Z"

@@ -1,0 +1,199 @@
+"""Pure. Ollama's OpenAI-compatible endpoints, field by field, in front of its own.
+
+Source: ollama/ollama openai/openai.go and middleware/openai.go (main, read 2026-11). Against vLLM's: no role chunk (every delta
+says assistant), `system_fingerprint: fp_ollama`, short ids, no null fields, errors with `code: null`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from bench.backends.faults import split_model
+from bench.backends.ollama import BUSY, Ollama
+from bench.backends.openai_json import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    count_prompt_tokens,
+    embed_text,
+    encode_vector,
+    filler,
+    input_texts,
+)
+from bench.backends.settings import EngineSettings
+from bench.backends.work import TOKEN_TEXT, Closing, Reply, Timing, Work, escape_template
+from bench.http1 import Request
+
+_CREATED = 1768471200
+_SLOT = "@@TOKEN@@"
+_ERROR_TYPES = {400: "invalid_request_error", 404: "not_found_error"}
+
+_decode_chat = msgspec.json.Decoder(ChatRequest).decode
+_decode_completion = msgspec.json.Decoder(CompletionRequest).decode
+_decode_embedding = msgspec.json.Decoder(EmbeddingRequest).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    base: dict[str, Any]
+    choice: Callable[[str, str | None], dict[str, Any]]  # (text, finish reason) -> a chunk's choice
+    whole: Callable[[str, str], dict[str, Any]]
+
+
+class OllamaWithOpenai:
+    """`Ollama` plus `/v1`."""
+
+    def __init__(self, settings: EngineSettings, native: Ollama) -> None:
+        self._settings = settings
+        self._native = native
+        self._count = 0
+        self._routes: dict[tuple[bytes, bytes], Callable[[Request, int], Reply | Work]] = {
+            (b"POST", b"/v1/chat/completions"): self._chat,
+            (b"POST", b"/v1/completions"): self._completion,
+            (b"POST", b"/v1/embeddings"): self._embeddings,
+            (b"GET", b"/v1/models"): self._list_models,
+        }
+
+    def answer(self, request: Request, now_utc: int) -> Reply | Work:
+        path = request.path.split(b"?", 1)[0]
+        route = self._routes.get((request.method, path))
+        if route is None:
+            if request.method == b"GET" and path.startswith(b"/v1/models/"):
+                return self._show_model(path[11:].decode(), now_utc)
+            return self._native.answer(request, now_utc)
+        try:
+            return route(request, now_utc)
+        except msgspec.MsgspecError as exc:
+            return self._openai_error(400, str(exc), now_utc)
+
+    def error(self, status: int, message: str, now_utc: int, param: str | None = None, extra: bytes = b"") -> Reply:
+        return self._native.error(status, message, now_utc, param, extra)
+
+    def busy(self, now_utc: int, path: bytes) -> Reply:
+        if path.startswith(b"/v1/"):
+            return self._openai_error(503, BUSY, now_utc)
+        return self._native.busy(now_utc, path)
+
+    def metrics(self, running: int, waiting: int, prompt_tokens: int, generation_tokens: int, now_utc: int) -> Reply:
+        return self._native.metrics(running, waiting, prompt_tokens, generation_tokens, now_utc)
+
+    def _openai_error(self, status: int, message: str, now_utc: int) -> Reply:
+        kind = _ERROR_TYPES.get(status, "api_error")
+        error = {"message": message, "type": kind, "param": None, "code": None}
+        return self._native.reply(status, msgspec.json.encode({"error": error}), "application/json", now_utc)
+
+    def _json(self, value: Any, now_utc: int) -> Reply:
+        # json.NewEncoder ends its output with a newline, and the middleware sets a bare content type.
+        return self._native.reply(200, msgspec.json.encode(value) + b"\n", "application/json", now_utc)
+
+    def _unknown_model(self, model: str, now_utc: int) -> Reply:
+        return self._openai_error(404, f"model '{model}' not found", now_utc)
+
+    def _list_models(self, _request: Request, now_utc: int) -> Reply:
+        return self._json({"object": "list", "data": [_card(name) for name in self._native.names]}, now_utc)
+
+    def _show_model(self, model: str, now_utc: int) -> Reply:
+        if self._native.resolve(model) is None:
+            return self._unknown_model(model, now_utc)
+        return self._json(_card(model), now_utc)
+
+    def _embeddings(self, request: Request, now_utc: int) -> Reply:
+        wanted = _decode_embedding(request.body)
+        if self._native.resolve(wanted.model) is None:
+            return self._unknown_model(wanted.model, now_utc)
+        texts = input_texts(wanted.input)
+        vectors = [embed_text(text, self._settings.embedding_dimensions, self._settings.seed) for text in texts]
+        data = [
+            {"object": "embedding", "embedding": encode_vector(vector, wanted.encoding_format), "index": index}
+            for index, vector in enumerate(vectors)
+        ]
+        tokens = sum(count_prompt_tokens(len(text)) for text in texts)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return self._json({"object": "list", "data": data, "model": wanted.model, "usage": usage}, now_utc)
+
+    def _chat(self, request: Request, now_utc: int) -> Reply | Work:
+        wanted = _decode_chat(request.body)
+        if not wanted.messages:
+            return self._openai_error(400, "[] is too short - 'messages'", now_utc)
+        base = self._base("chatcmpl", "chat.completion.chunk", wanted.model, now_utc)
+
+        def choice(text: str, reason: str | None) -> dict[str, Any]:
+            return {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": reason}
+
+        def whole(text: str, reason: str) -> dict[str, Any]:
+            message = {"role": "assistant", "content": text}
+            choices = [{"index": 0, "message": message, "finish_reason": reason}]
+            return base | {"object": "chat.completion", "choices": choices}
+
+        return self._work(request, wanted, wanted.token_limit, Shape(base, choice, whole), now_utc)
+
+    def _completion(self, request: Request, now_utc: int) -> Reply | Work:
+        wanted = _decode_completion(request.body)
+        base = self._base("cmpl", "text_completion", wanted.model, now_utc)
+
+        def choice(text: str, reason: str | None) -> dict[str, Any]:
+            return {"text": text, "index": 0, "finish_reason": reason}
+
+        def whole(text: str, reason: str) -> dict[str, Any]:
+            return base | {"choices": [choice(text, reason)]}
+
+        return self._work(request, wanted, wanted.max_tokens, Shape(base, choice, whole), now_utc)
+
+    def _base(self, prefix: str, kind: str, model: str, now_utc: int) -> dict[str, Any]:
+        self._count += 1
+        base = {"id": f"{prefix}-{self._count}", "object": kind, "created": now_utc, "model": model}
+        return base | {"system_fingerprint": "fp_ollama"}
+
+    def _work(
+        self, request: Request, wanted: ChatRequest | CompletionRequest, limit: int | None, shape: Shape, now_utc: int
+    ) -> Reply | Work:
+        model = self._native.resolve(wanted.model)
+        if model is None:
+            return self._unknown_model(wanted.model, now_utc)
+        prompt_tokens = count_prompt_tokens(len(request.body))
+        reason = "stop" if limit is None else "length"
+        wants_usage = wanted.stream_options is not None and bool(wanted.stream_options.include_usage)
+
+        def close(_timing: Timing, sent: int) -> Closing:
+            events = [_event(shape.base | {"choices": [shape.choice("", reason)]})]
+            if wants_usage:
+                events.append(_event(shape.base | {"choices": [], "usage": _usage(prompt_tokens, sent)}))
+            return Closing((*events, b"data: [DONE]\n\n"), 1 if wants_usage else None)
+
+        def answer(timing: Timing, sent: int) -> bytes:
+            value = shape.whole(filler(sent, timing.ended_ns), reason) | {"usage": _usage(prompt_tokens, sent)}
+            return self._json(value, now_utc).data
+
+        head = self._native.head(200, "text/event-stream", now_utc) + b"Transfer-Encoding: chunked\r\n\r\n"
+        token = _event(shape.base | {"choices": [shape.choice(_SLOT, None)]})
+        return Work(
+            model=split_model(model)[0],
+            route=request.path.decode(),
+            id=shape.base["id"],
+            prompt_tokens=prompt_tokens,
+            completion_tokens=self._settings.answer_tokens if limit is None or limit < 1 else limit,
+            stream=bool(wanted.stream),
+            head=head,
+            head_at_once=False,
+            opening=(),
+            event=escape_template(token).replace(_SLOT.encode(), TOKEN_TEXT),
+            is_dated=False,
+            closing=close,
+            whole=answer,
+            fault=split_model(model)[1],
+        )
+
+
+def _card(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "library"}
+
+
+def _usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+    total = prompt_tokens + completion_tokens
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": total}
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"

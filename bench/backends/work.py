@@ -1,0 +1,82 @@
+"""Pure. What an engine's dialect says about one request: an answer at once, or work that takes time.
+
+The dialects (`vllm.py`, `ollama.py`) turn requests into these values; the engine (`engine.py`) turns them into bytes at the
+right moments. A token event is a `bytes` template with one `%019d` in it for the stamp (monotonic nanoseconds), chunk framing
+included, so that a token costs one format and one send.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+STAMP = b"%019d"
+# What stands in every token's text: `t`, the stamp, a space. Fixed width, so that every event of a stream has the same size.
+TOKEN_TEXT = b"t" + STAMP + b" "
+TOKEN_TEXT_BYTES = 21
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete answer, head included; `closes` where the engine ends the connection after it."""
+
+    data: bytes
+    status: int = 200
+    closes: bool = False
+
+
+@dataclass(slots=True)
+class Timing:
+    """When things happened to one request, monotonic nanoseconds; 0 = not yet."""
+
+    arrived_ns: int
+    load_ns: int = 0
+    started_ns: int = 0
+    first_ns: int = 0
+    ended_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The end of a stream: events in order, and which of them is the usage event (clients may not have asked for it)."""
+
+    events: tuple[bytes, ...]
+    usage_index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    model: str
+    route: str
+    id: str
+    prompt_tokens: int
+    completion_tokens: int
+    stream: bool
+    head: bytes
+    head_at_once: bool  # vLLM sends its head before the first token exists, Ollama with it
+    opening: tuple[bytes, ...]  # events before the first token
+    event: bytes  # one token's event without framing, as a template
+    is_dated: bool  # the template starts with %b for the wall clock, as Ollama's events carry it
+    closing: Callable[[Timing, int], Closing]  # (timing, tokens sent)
+    whole: Callable[[Timing, int], bytes]  # the answer when not streaming, head included
+    keep_alive_seconds: float | None = None
+    fault: str = ""
+
+
+def frame(event: bytes) -> bytes:
+    """One HTTP chunk."""
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+def frame_template(work: Work, dated_bytes: int) -> tuple[bytes, int, int]:
+    """The token template with chunk framing, where its payload begins, and the payload's size.
+
+    `dated_bytes` is the width of what replaces %b.
+    """
+    size = len(work.event % ((b" " * dated_bytes, 0) if work.is_dated else 0))
+    line = b"%x\r\n" % size
+    return line + work.event + b"\r\n", len(line), size
+
+
+def escape_template(data: bytes) -> bytes:
+    """Bytes that go into a template as they are."""
+    return data.replace(b"%", b"%%")

@@ -1,0 +1,13 @@
+"""Shell. `bench`: mock engines, load, comparisons, reports. Plain text on a pipe, colour and progress on a terminal."""
+
+import click
+
+from bench.mock_command import mock
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure LLM gateways: mock engines, load with per-token stamps, comparison against nginx."""
+
+
+main.add_command(mock)
