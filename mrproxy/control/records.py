@@ -5,29 +5,37 @@ control plane begins at the end of the journal: an access line is a convenience,
 Read next: `mrproxy/link/journal.py`, whose files these are.
 """
 
-import logging
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
+import msgspec
 import trio
 
 from mrproxy.control.reports import JournalLag
 from mrproxy.link.journal import JournalRecord, Position, Tail, segments
 
-LogRecord = Callable[[JournalRecord], object]
+Value = str | int | float | bool | None
 
 POLL_SECONDS = 0.25
 # About 5 ms of work between two checkpoints: a dashboard's request waits no longer for a busy journal.
 BATCH_RECORDS = 200
 
 
-class Records:
-    """The journal of one data directory, from now on."""
+class ControlLog(Protocol):
+    """What the control plane writes to; `mrproxy.telemetry.log.Log` is one."""
 
-    def __init__(self, directory: Path, log_record: LogRecord) -> None:
+    def info(self, event: str, **fields: Value) -> None: ...
+    def error(self, event: str, **fields: Value) -> None: ...
+
+
+class Records:
+    """The journal of one data directory, from now on. Reading goes on without an access log: the lag is a metric."""
+
+    def __init__(self, directory: Path, log: ControlLog, *, access_log: bool) -> None:
         self.records_read = 0
         self._tail = Tail(directory, positions_at_end(directory))
-        self._log_record = log_record
+        self._log = log
+        self._access_log = access_log
         self._caught_up_at = trio.current_time()
 
     async def follow(self) -> None:
@@ -40,7 +48,7 @@ class Records:
             except OSError as exc:
                 is_more = False
                 if not is_failing:
-                    logging.getLogger("mrproxy.control").error("the journal cannot be read: %s", exc)
+                    self._log.error("journal unreadable", error=str(exc))
                 is_failing = True
             await trio.sleep(0 if is_more else POLL_SECONDS)
 
@@ -60,13 +68,23 @@ class Records:
     def _read_batch(self, now: float) -> bool:
         """Whether there may be more at once."""
         records = self._tail.poll(BATCH_RECORDS)
-        for record in records:
-            self._log_record(record)
+        if self._access_log:
+            for record in records:
+                self._log.info("request", **access_fields(record))
         self.records_read += len(records)
         if len(records) < BATCH_RECORDS:
             self._caught_up_at = now
             return False
         return True
+
+
+def access_fields(record: JournalRecord) -> dict[str, Value]:
+    """The record as keys, without those that have nothing to say; times to the microsecond."""
+    fields: dict[str, Value] = {}
+    for name, value in msgspec.structs.asdict(record).items():
+        if value not in (None, ""):
+            fields[name] = round(value, 6) if isinstance(value, float) else value
+    return fields
 
 
 def positions_at_end(directory: Path) -> dict[str, Position]:

@@ -1,6 +1,6 @@
 """Shell. The control plane as a server: one Unix socket, Hypercorn on it, and an end that is certain.
 
-Serves until `drain` is set, then finishes what runs within `drain_seconds`. Hypercorn sends inside a shield without
+Serves until `drain` is set, then finishes what runs within a few seconds. Hypercorn sends inside a shield without
 a deadline (its `trio/tcp_server.py`), so one client that stops reading would outlive any cancellation: behind
 the drain stands `os._exit`.
 Read next: `routes.py`, for what is served; `records.py`, for the journal's reader that runs beside it.
@@ -20,14 +20,17 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from mrproxy.control.records import LogRecord, Records
+from mrproxy.control.records import ControlLog, Records
 from mrproxy.control.routes import build_app
 from mrproxy.control.status import Scene
 from mrproxy.control.workers import Workers
 
 SOCKET_NAME = "control.sock"
+# The workers have drained before this process is told to (supervisor.py), so only answers of its own are left, and none
+# takes longer. Together with the grace it stays below what the supervisor allows before it kills.
+LONGEST_DRAIN_SECONDS = 3.0
 # What Hypercorn needs to close sockets after its deadline, before the process is ended by force.
-HARD_EXIT_GRACE_SECONDS = 2.0
+HARD_EXIT_GRACE_SECONDS = 1.0
 
 
 class ControlSettings(Protocol):
@@ -35,6 +38,8 @@ class ControlSettings(Protocol):
 
     @property
     def drain_seconds(self) -> float: ...
+    @property
+    def access_log(self) -> bool: ...
 
 
 class AlreadyServed(Exception):
@@ -46,19 +51,20 @@ async def serve_control(
     data_dir: Path,
     *,
     drain: trio.Event,
-    log_record: LogRecord,
+    log: ControlLog,
     exit_hard: Callable[[int], object] = os._exit,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve on `data_dir/run/control.sock` until `drain`; `started()` once it accepts.
 
-    `log_record` is called with each record that appears in the journal. Raises AlreadyServed or OSError before
-    `started()`. When this returns, nothing of it runs, the socket is gone, and the journal is read to its end.
+    Raises AlreadyServed or OSError before `started()`. When this returns, nothing of it runs, the socket is gone, and
+    the journal is read to its end.
     """
     run_directory = data_dir / "run"
     run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     workers = Workers(run_directory)
-    records = Records(data_dir / "journal", log_record)
+    records = Records(data_dir / "journal", log, access_log=settings.access_log)
+    drain_seconds = min(settings.drain_seconds, LONGEST_DRAIN_SECONDS)
     release, started_at = version("mrproxy"), trio.current_time()
 
     async def observe() -> Scene:
@@ -68,11 +74,11 @@ async def serve_control(
 
     with open_control_socket(run_directory / SOCKET_NAME) as listener:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(end_for_certain, drain, settings.drain_seconds, exit_hard, name="hard exit")
+            nursery.start_soon(end_for_certain, drain, drain_seconds, log, exit_hard, name="hard exit")
             nursery.start_soon(records.follow, name="journal")
             await serve(
                 build_app(observe, drain),
-                hypercorn_config(listener, settings.drain_seconds),
+                hypercorn_config(listener, drain_seconds),
                 shutdown_trigger=drain.wait,
                 task_status=task_status,
             )
@@ -80,11 +86,13 @@ async def serve_control(
     records.read_to_end(trio.current_time())
 
 
-async def end_for_certain(drain: trio.Event, drain_seconds: float, exit_hard: Callable[[int], object]) -> None:
+async def end_for_certain(
+    drain: trio.Event, drain_seconds: float, log: ControlLog, exit_hard: Callable[[int], object]
+) -> None:
     """Ends the process if it still runs when it should long have ended by itself."""
     await drain.wait()
     await trio.sleep(drain_seconds + HARD_EXIT_GRACE_SECONDS)
-    logging.getLogger("mrproxy.control").error("a client did not let go within the drain: exit by force")
+    log.error("exit by force", reason="a client of the control plane did not let go within the drain")
     exit_hard(1)
 
 

@@ -12,7 +12,8 @@ import pytest
 import trio
 
 from mrproxy.control.server import serve_control
-from mrproxy.link.journal import JournalRecord, Writer
+from mrproxy.link.journal import Writer
+from tests.fakes.log import MemoryLog
 from tests.fakes.worker import FakeWorker
 
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -21,16 +22,17 @@ PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 @dataclass(frozen=True)
 class FewSettings:
     drain_seconds: float = 5.0
+    access_log: bool = True
 
 
 @dataclass
 class Control:
-    """`client` speaks to it; `drain` ends it; `logged` is what it wrote of the journal."""
+    """`client` speaks to it; `drain` ends it; `log` is what it wrote."""
 
     data_dir: Path
     nursery: trio.Nursery
     drain: trio.Event = field(default_factory=trio.Event)
-    logged: list[JournalRecord] = field(default_factory=list)
+    log: MemoryLog = field(default_factory=MemoryLog)
     exits: list[int] = field(default_factory=list)
     ended: trio.Event = field(default_factory=trio.Event)
     client: httpx.AsyncClient = field(init=False)
@@ -53,7 +55,7 @@ class Control:
             FewSettings(),
             self.data_dir,
             drain=self.drain,
-            log_record=self.logged.append,
+            log=self.log,
             exit_hard=self.exits.append,
             task_status=task_status,
         )

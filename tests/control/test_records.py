@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 
-from mrproxy.control.records import BATCH_RECORDS, POLL_SECONDS, Records
+from mrproxy.control.records import BATCH_RECORDS, POLL_SECONDS, Records, access_fields
 from mrproxy.link.journal import JournalRecord, Writer
+from tests.fakes.log import MemoryLog
 
 RECORD = JournalRecord(
     request_id="r",
@@ -46,33 +48,33 @@ async def test_each_record_appended_after_the_start_is_logged_once(
     tmp_path: Path, writer: Writer, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     writer.append(RECORD)
-    logged: list[JournalRecord] = []
-    records = Records(tmp_path, logged.append)
+    log = MemoryLog()
+    records = Records(tmp_path, log, access_log=True)
     nursery.start_soon(records.follow)
     await trio.sleep(1)
-    assert logged == []
+    assert log.lines == []
     writer.append(RECORD)
     await trio.sleep(2 * POLL_SECONDS)
-    assert logged == [RECORD]
+    assert log.events("request") == [access_fields(RECORD)]
     assert records.records_read == 1
 
 
 async def test_a_burst_is_read_at_once_and_in_batches(
     tmp_path: Path, writer: Writer, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    logged: list[JournalRecord] = []
-    records = Records(tmp_path, logged.append)
+    log = MemoryLog()
+    records = Records(tmp_path, log, access_log=True)
     for _ in range(3 * BATCH_RECORDS + 1):
         writer.append(RECORD)
     nursery.start_soon(records.follow)
     await trio.sleep(POLL_SECONDS / 2)
-    assert len(logged) == 3 * BATCH_RECORDS + 1
+    assert len(log.events("request")) == 3 * BATCH_RECORDS + 1
 
 
 async def test_lag_is_what_is_written_and_not_read_and_since_when(
     tmp_path: Path, writer: Writer, mock_clock: trio.testing.MockClock
 ) -> None:
-    records = Records(tmp_path, lambda record: None)
+    records = Records(tmp_path, MemoryLog(), access_log=True)
     mock_clock.jump(3)
     assert records.lag(trio.current_time()).bytes == 0
     assert records.lag(trio.current_time()).seconds == 0
@@ -89,10 +91,9 @@ async def test_a_disk_that_does_not_answer_is_reported_once_and_tried_again(
     nursery: trio.Nursery,
     autojump_clock: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    logged: list[JournalRecord] = []
-    records = Records(tmp_path, logged.append)
+    log = MemoryLog()
+    records = Records(tmp_path, log, access_log=True)
 
     def failing(self: object, max_records: int) -> list[JournalRecord]:
         raise OSError(5, "Input/output error")
@@ -101,7 +102,23 @@ async def test_a_disk_that_does_not_answer_is_reported_once_and_tried_again(
         broken.setattr("mrproxy.link.journal.Tail.poll", failing)
         nursery.start_soon(records.follow)
         await trio.sleep(10 * POLL_SECONDS)
-    assert caplog.text.count("the journal cannot be read") == 1
+    assert len(log.events("journal unreadable")) == 1
     writer.append(RECORD)
     await trio.sleep(2 * POLL_SECONDS)
-    assert logged == [RECORD]
+    assert log.events("request") == [access_fields(RECORD)]
+
+
+async def test_without_an_access_log_the_journal_is_read_all_the_same(tmp_path: Path, writer: Writer) -> None:
+    log = MemoryLog()
+    records = Records(tmp_path, log, access_log=False)
+    writer.append(RECORD)
+    records.read_to_end(trio.current_time())
+    assert (records.records_read, log.lines) == (1, [])
+
+
+def test_an_access_line_leaves_out_what_has_nothing_to_say() -> None:
+    record = msgspec.structs.replace(RECORD, prompt_tokens=None, completion_tokens=0, total_seconds=0.12345678)
+    fields = access_fields(record)
+    assert "prompt_tokens" not in fields
+    assert "code" not in fields
+    assert (fields["completion_tokens"], fields["total_seconds"], fields["stream"]) == (0, 0.123457, True)

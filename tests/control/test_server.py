@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from mrproxy.control.records import access_fields
 from mrproxy.control.server import (
     HARD_EXIT_GRACE_SECONDS,
     AlreadyServed,
@@ -17,6 +18,7 @@ from mrproxy.control.server import (
 )
 from tests.control.conftest import Control, FewSettings
 from tests.control.test_records import RECORD
+from tests.fakes.log import MemoryLog
 
 
 def test_only_the_owner_may_connect(tmp_path: Path) -> None:
@@ -53,7 +55,7 @@ def test_a_file_in_the_way_is_not_removed(tmp_path: Path) -> None:
 
 async def test_a_second_control_plane_is_refused_bare(control: Control) -> None:
     with pytest.raises(AlreadyServed):
-        await serve_control(FewSettings(), control.data_dir, drain=trio.Event(), log_record=lambda record: None)
+        await serve_control(FewSettings(), control.data_dir, drain=trio.Event(), log=control.log)
 
 
 async def test_records_are_logged_up_to_the_end(control: Control) -> None:
@@ -61,7 +63,7 @@ async def test_records_are_logged_up_to_the_end(control: Control) -> None:
     control.drain.set()
     with trio.fail_after(3):
         await control.ended.wait()
-    assert control.logged == [RECORD]
+    assert control.log.events("request") == [access_fields(RECORD)]
 
 
 async def test_an_idle_connection_does_not_hold_up_the_drain(control: Control) -> None:
@@ -74,9 +76,9 @@ async def test_an_idle_connection_does_not_hold_up_the_drain(control: Control) -
 
 
 async def test_what_outlives_the_drain_is_ended_by_force(autojump_clock: trio.testing.MockClock) -> None:
-    drain, exits = trio.Event(), list[int]()
+    drain, log, exits = trio.Event(), MemoryLog(), list[int]()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(end_for_certain, drain, 5.0, exits.append)
+        nursery.start_soon(end_for_certain, drain, 5.0, log, exits.append)
         await trio.sleep(100)
         assert exits == []
         drain.set()
@@ -84,3 +86,4 @@ async def test_what_outlives_the_drain_is_ended_by_force(autojump_clock: trio.te
         assert exits == []
         await trio.sleep(0.2)
     assert exits == [1]
+    assert len(log.events("exit by force")) == 1
