@@ -1,0 +1,51 @@
+"""Shell. The command line: `mrproxy serve`, and what looks at or changes a data directory.
+
+Each command is a module; none of them decides anything that another process could not also decide. Plain text on a
+pipe, colour on a terminal, `--json` on every list. Errors of the user are one line on stderr and exit code 2 (usage)
+or 1; a traceback is a bug.
+Read next: `serve.py`.
+"""
+
+from importlib.metadata import version as version_of
+
+import click
+
+from mrproxy.cli.backend import backend
+from mrproxy.cli.config import config
+from mrproxy.cli.journal import journal
+from mrproxy.cli.key import key
+from mrproxy.cli.serve import control, serve, worker
+
+HELP = """\
+One URL in front of many LLM inference servers: fair, accounted, and nearly free per token.
+
+\b
+Start with nothing (finds local engines, makes a key and prints it):
+  mrproxy serve
+\b
+Start with two engines:
+  mrproxy serve --backend vllm=http://127.0.0.1:9001 --backend ollama=http://127.0.0.1:11434
+\b
+Then point any OpenAI SDK at http://127.0.0.1:8000/v1, any Ollama client at http://127.0.0.1:8000:
+  curl http://127.0.0.1:8000/v1/models -H "Authorization: Bearer $KEY"
+"""
+
+EPILOG = """\
+Settings come from flags, from MRPROXY_* variables, or from a TOML file (--config); docs/configuration.md lists them.
+`mrproxy serve` starts its parts itself; `mrproxy worker --help` and `mrproxy control --help` say what they are.
+"""
+
+
+@click.group(help=HELP, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """The text of `mrproxy --help` is HELP."""
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"mrproxy {version_of('mrproxy')}")
+
+
+for command in (serve, worker, control, config, journal, key, backend, version):
+    main.add_command(command)
