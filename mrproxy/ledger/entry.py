@@ -36,43 +36,51 @@ class Caller(Protocol):
 
 
 class Entry:
-    """One request's reservation; a context manager. `charged_tokens` is what a settled one cost, else 0."""
+    """One request's reservation; a context manager. It has ended when it has no accounts any more."""
 
-    __slots__ = ("_accounts", "charged_tokens", "is_open", "reserved_tokens")
+    __slots__ = ("_accounts", "reserved_tokens")
 
     def __init__(self, accounts: tuple[Account, ...], reserved_tokens: int) -> None:
         self._accounts = accounts
         self.reserved_tokens = reserved_tokens
-        self.charged_tokens = 0
-        self.is_open = True
 
-    def settle(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
-        """The request ran. If nobody counted anything (both None) the estimate stands: uncounted is not free."""
-        if not self.is_open:
-            return
-        self.is_open = False
+    @property
+    def is_open(self) -> bool:
+        """Neither settled nor refunded yet."""
+        return bool(self._accounts)
+
+    def settle(self, prompt_tokens: int | None, completion_tokens: int | None) -> int:
+        """The request ran; the tokens charged (0 if it had ended before).
+
+        If nobody counted anything (both None) the estimate stands: uncounted is not free.
+        """
+        accounts = self._accounts
+        if not accounts:
+            return 0
+        self._accounts = ()
         reserved = self.reserved_tokens
         if prompt_tokens is None and completion_tokens is None:
             true_tokens = reserved
         else:
-            true_tokens = max(0, (prompt_tokens or 0) + (completion_tokens or 0))
-        self.charged_tokens = true_tokens
-        for account in self._accounts:
+            true_tokens = (prompt_tokens or 0) + (completion_tokens or 0)
+            if true_tokens < 0:  # a backend's nonsense must not be a gift
+                true_tokens = 0
+        for account in accounts:
             account.settle(reserved, true_tokens)
+        return true_tokens
 
     def refund(self) -> None:
         """The request never ran: everything as it was, the request count included."""
-        if not self.is_open:
-            return
-        self.is_open = False
-        for account in self._accounts:
+        accounts = self._accounts
+        self._accounts = ()
+        for account in accounts:
             account.refund(self.reserved_tokens)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.is_open:
+        if self._accounts:
             self.refund()
 
 

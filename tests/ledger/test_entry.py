@@ -58,8 +58,10 @@ def test_an_exception_passes_and_refunds() -> None:
 def test_settling_charges_the_truth_to_key_and_user() -> None:
     ledger = ledger_of(ALL, ALL)
     with ledger.open_entry(ACaller(), 500, 0.0) as entry:
-        entry.settle(100, 23)
-    assert entry.charged_tokens == 123
+        assert entry.is_open
+        assert entry.settle(100, 23) == 123
+        assert not entry.is_open
+        assert entry.settle(100, 23) == 0
     assert spent(ledger) == [123, 123]
     assert is_balanced(ledger)
     assert [one.tokens_remaining for one in ledger.statistics(0.0)] == [5877.0, 5877.0]
@@ -74,8 +76,7 @@ def test_uncounted_is_charged_as_estimated_and_zero_is_zero(
 ) -> None:
     ledger = ledger_of(ALL)
     with ledger.open_entry(ACaller(), 500, 0.0) as entry:
-        entry.settle(prompt, completion)
-    assert entry.charged_tokens == charged
+        assert entry.settle(prompt, completion) == charged
     assert spent(ledger) == [charged, charged]
 
 
