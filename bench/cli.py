@@ -2,6 +2,7 @@
 
 import click
 
+from bench.compare_command import compare_command
 from bench.mock_command import mock
 
 
@@ -11,3 +12,4 @@ def main() -> None:
 
 
 main.add_command(mock)
+main.add_command(compare_command)

@@ -21,19 +21,27 @@ FAULT_HELP = "A fault from the start: KIND[,probability=P][,count=N][,after_toke
 @click.option("--model", "models", multiple=True, help="Model to serve; repeatable.")
 @click.option("--itl-ms", default=20.0, show_default=True, help="Time between two tokens of a request.")
 @click.option("--prefill-ms", default=5.0, show_default=True, help="Time to the first token.")
-@click.option("--prefill-tokens-per-second", default=0.0, help="Adds prompt tokens / this to the first token; 0: nothing.")
-@click.option("--max-num-seqs", type=int, help="Requests decoded at once. Default: 256 for vllm, 4 per model for ollama.")
+@click.option(
+    "--prefill-tokens-per-second", default=0.0, help="Adds prompt tokens / this to the first token; 0: nothing."
+)
+@click.option(
+    "--max-num-seqs", type=int, help="Requests decoded at once. Default: 256 for vllm, 4 per model for ollama."
+)
 @click.option("--queue-limit", type=int, help="Requests waiting before 503; 0: no limit. Default: 512 for ollama.")
 @click.option("--pacing", type=click.Choice(["independent", "step"]), default="independent", show_default=True)
 @click.option("--batch-knee", default=0, help="Beyond this batch, steps take longer in proportion; 0: never.")
 @click.option("--answer-tokens", default=64, show_default=True, help="When the request names no maximum.")
-@click.option("--json-ms", type=float, help="Fixed time for answers that do not stream. Default: prefill + tokens × itl.")
+@click.option(
+    "--json-ms", type=float, help="Fixed time for answers that do not stream. Default: prefill + tokens × itl."
+)
 @click.option("--load-ms", default=0.0, help="ollama: time to load a model.")
 @click.option("--keep-alive-s", default=300.0, show_default=True, help="ollama: until an idle model is unloaded.")
 @click.option("--max-loaded-models", default=3, show_default=True, help="ollama: models in memory at once.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--fault", "faults", multiple=True, help=FAULT_HELP)
-def mock(kind: str, host: str, port: int | None, models: tuple[str, ...], faults: tuple[str, ...], **options: float) -> None:
+def mock(
+    kind: str, host: str, port: int | None, models: tuple[str, ...], faults: tuple[str, ...], **options: float
+) -> None:
     """A mock inference engine, faithful on the wire; control routes under /_mock/."""
     settings = EngineSettings(
         kind=kind,

@@ -28,9 +28,7 @@ class EngineResidency:
         now = time.monotonic_ns()
         self._engine.expire(now)
         lanes = (lane for lane in self._engine.lanes.values() if lane.is_loaded)
-        return [
-            (lane.model, (lane.expires_ns - now if lane.is_idle else lane.keep_alive_ns) / 1e9) for lane in lanes
-        ]
+        return [(lane.model, (lane.expires_ns - now if lane.is_idle else lane.keep_alive_ns) / 1e9) for lane in lanes]
 
     def unload(self, model: str) -> None:
         self._engine.unload(model)

@@ -184,7 +184,9 @@ class Engine:
             if seconds * slowdown <= 0:
                 self._answer_whole(sequence, now)
             else:
-                self._reactor.call_at(now + int(seconds * slowdown * 1e9), lambda due: self._answer_whole(sequence, due))
+                self._reactor.call_at(
+                    now + int(seconds * slowdown * 1e9), lambda due: self._answer_whole(sequence, due)
+                )
             return
         sequence.due_ns = now + int(prefill * slowdown * 1e9)
         if self.settings.pacing == "step":

@@ -173,7 +173,12 @@ class Ollama:
         texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
         vectors = [embed_text(text, self._settings.embedding_dimensions, self._settings.seed) for text in texts]
         tokens = sum(count_prompt_tokens(len(text)) for text in texts)
-        answer = {"model": wanted.model, "embeddings": vectors, "total_duration": 14_143_917, "load_duration": 1_019_500}
+        answer = {
+            "model": wanted.model,
+            "embeddings": vectors,
+            "total_duration": 14_143_917,
+            "load_duration": 1_019_500,
+        }
         return self.json(200, answer | {"prompt_eval_count": tokens}, now_utc)
 
     def _embeddings(self, request: Request, now_utc: int) -> Reply:

@@ -1,9 +1,9 @@
 """Shell. A mock engine's front: listening socket, connections, faults before the answer, and the control routes.
 
-    GET  /_mock/stats     counters, open connections, and who left early (monotonic stamps)
-    GET  /_mock/streams   per finished stream: tokens, payload bytes, CRC-32 of the payload without its usage event
-    POST /_mock/faults    {"kind", "probability", "count", "after_tokens"} or a list of them; replaces the rules; {} clears them
-    POST /_mock/reset     counters to zero
+GET  /_mock/stats     counters, open connections, and who left early (monotonic stamps)
+GET  /_mock/streams   per finished stream: tokens, payload bytes, CRC-32 of the payload without its usage event
+POST /_mock/faults    {"kind", "probability", "count", "after_tokens"} or a list of them; replaces the rules; {} clears them
+POST /_mock/reset     counters to zero
 """
 
 import socket
@@ -28,13 +28,26 @@ class Dialect(Protocol):
     def answer(self, request: Request, now_utc: int) -> Reply | Work: ...
     def error(self, status: int, message: str, now_utc: int, param: str | None = None, extra: bytes = b"") -> Reply: ...
     def busy(self, now_utc: int, path: bytes) -> Reply: ...
-    def metrics(self, running: int, waiting: int, prompt_tokens: int, generation_tokens: int, now_utc: int) -> Reply: ...
+    def metrics(
+        self, running: int, waiting: int, prompt_tokens: int, generation_tokens: int, now_utc: int
+    ) -> Reply: ...
 
 
 class Connection:
     """One client. `sequence` is the request under way; while it is, further (pipelined) requests wait in the reader."""
 
-    __slots__ = ("_fd", "_is_open", "_outbox", "_reactor", "_reader", "_server", "_socket", "closes", "is_hung", "sequence")
+    __slots__ = (
+        "_fd",
+        "_is_open",
+        "_outbox",
+        "_reactor",
+        "_reader",
+        "_server",
+        "_socket",
+        "closes",
+        "is_hung",
+        "sequence",
+    )
 
     def __init__(self, server: "MockServer", sock: socket.socket, reactor: Reactor) -> None:
         self._server = server
@@ -141,7 +154,9 @@ class Connection:
 
 
 class MockServer:
-    def __init__(self, settings: EngineSettings, dialect: Dialect, engine: Engine, stats: Stats, reactor: Reactor) -> None:
+    def __init__(
+        self, settings: EngineSettings, dialect: Dialect, engine: Engine, stats: Stats, reactor: Reactor
+    ) -> None:
         self._settings = settings
         self._dialect = dialect
         self._engine = engine
@@ -278,4 +293,8 @@ class MockServer:
 
 def _control_reply(status: int, value: Any) -> bytes:
     body = msgspec.json.encode(value)
-    return b"HTTP/1.1 %d Mock\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body)
+    return b"HTTP/1.1 %d Mock\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+        status,
+        len(body),
+        body,
+    )

@@ -101,7 +101,9 @@ class Vllm:
         gauges = {"num_requests_running": running, "num_requests_waiting": waiting, "kv_cache_usage_perc": usage}
         counters = {"prompt_tokens_total": prompt_tokens, "generation_tokens_total": generation_tokens}
         lines = [f"# TYPE vllm:{name} gauge\nvllm:{name}{label} {float(value)}\n" for name, value in gauges.items()]
-        lines += [f"# TYPE vllm:{name} counter\nvllm:{name}{label} {float(value)}\n" for name, value in counters.items()]
+        lines += [
+            f"# TYPE vllm:{name} counter\nvllm:{name}{label} {float(value)}\n" for name, value in counters.items()
+        ]
         return self._reply(200, "".join(lines).encode(), "text/plain; version=0.0.4; charset=utf-8", now_utc)
 
     def _head(self, status: int, now_utc: int) -> bytes:
@@ -242,7 +244,10 @@ class Vllm:
             value = shape.whole(filler(sent, timing.ended_ns), reason, _usage(prompt_tokens, sent))
             return self._json(200, value, now_utc).data
 
-        head = self._head(200, now_utc) + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+        head = (
+            self._head(200, now_utc)
+            + b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
         return Work(
             model=wanted.model,
             route=request.path.decode(),

@@ -1,0 +1,5 @@
+"""Shell. `python -m bench`."""
+
+from bench.cli import main
+
+main()

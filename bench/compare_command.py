@@ -1,0 +1,170 @@
+"""Shell. `bench compare`: options in, tables out."""
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from bench import compare, procfs
+from bench.tables import print_table
+from bench.targets import (
+    LOAD_CORE,
+    PROXY_CORE,
+    Target,
+    can_pin,
+    open_command,
+    open_mock,
+    open_mrproxy,
+    open_nginx,
+    parse_url,
+)
+
+
+def split_pair(text: str, what: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise click.BadParameter(f"{text!r} is not NAME={what}")
+    return name, value
+
+
+def parse_pids(texts: tuple[str, ...]) -> dict[str, str]:
+    return dict(split_pair(text, "PID") for text in texts)
+
+
+def running_target(name: str, url: str, pids: dict[str, str], key: str) -> Target:
+    """A target that runs already; `auto` finds its process by the port it listens on."""
+    host, port = parse_url(url)
+    wanted = pids.get(name, "auto")
+    found = [procfs.find_listener(port)] if wanted == "auto" else [int(pid) for pid in wanted.split(",")]
+    roots = tuple(pid for pid in found if pid is not None)
+    if can_pin():
+        procfs.pin(list(roots), PROXY_CORE)
+    return Target(name, host, port, roots, key)
+
+
+@click.command("compare")
+@click.option("--target", "running", multiple=True, metavar="NAME=URL", help="Already running; repeatable.")
+@click.option(
+    "--pid", "pids", multiple=True, metavar="NAME=PID", help="Process of a --target; comma-separated; default: auto."
+)
+@click.option(
+    "--start", "started", multiple=True, metavar="NAME=CMD", help="Started here; {port}, {upstream} are filled in."
+)
+@click.option("--ours", is_flag=True, help="Start `mrproxy serve` with keys, limits, scheduler and journal on.")
+@click.option(
+    "--ours-option", "ours_options", multiple=True, help="A further argument for `mrproxy serve`; repeatable."
+)
+@click.option("--upstream", help="URL of a mock that runs already; default: one is started.")
+@click.option("--key", default="", help="API key for --target and --start.")
+@click.option("--model", default="mock-8b", show_default=True)
+@click.option("--json-connections", default=32, show_default=True, help="0: leave the JSON workload out.")
+@click.option("--streams", default="200,400", show_default=True, help="Comma-separated; empty: leave streams out.")
+@click.option("--tokens-per-second", default=50.0, show_default=True, help="Of each stream.")
+@click.option("--pacing", type=click.Choice(["independent", "step"]), default="independent", show_default=True)
+@click.option("--seconds", default=6.0, show_default=True, help="Length of each window.")
+@click.option("--alternations", default=3, show_default=True)
+@click.option("--no-nginx", is_flag=True)
+@click.option("--no-direct", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of tables.")
+@click.option("--output", type=click.Path(path_type=Path), help="Also write the JSON here.")
+def compare_command(
+    running: tuple[str, ...],
+    pids: tuple[str, ...],
+    started: tuple[str, ...],
+    streams: str,
+    seconds: float,
+    alternations: int,
+    as_json: bool,
+    output: Path | None,
+    **options: str | float | bool | tuple[str, ...] | None,
+) -> None:
+    """The same work through nginx, direct and every target, interleaved and pinned; ratios with their spread."""
+    plan = compare.Plan(
+        model=str(options["model"]),
+        json_connections=int(str(options["json_connections"])),
+        streams=tuple(int(part) for part in streams.split(",") if part.strip()),
+        seconds=seconds,
+        alternations=alternations,
+    )
+    known_pids = parse_pids(pids)
+    key = str(options["key"])
+    if can_pin():
+        os.sched_setaffinity(0, {LOAD_CORE})
+    else:
+        click.echo("warning: fewer than two cores, nothing is pinned", err=True)
+    with contextlib.ExitStack() as stack:
+        upstream = _open_upstream(stack, options)
+        targets = []
+        if not options["no_nginx"]:
+            targets.append(stack.enter_context(open_nginx(upstream)))
+        if not options["no_direct"]:
+            targets.append(Target(compare.DIRECT, upstream.host, upstream.port, ()))
+        if options["ours"]:
+            extra = options["ours_options"]
+            assert isinstance(extra, tuple)
+            backend = f"vllm={upstream.url},max_concurrent=4096"
+            targets.append(stack.enter_context(open_mrproxy([backend], options=extra)))
+        for text in started:
+            targets.append(stack.enter_context(open_command(*split_pair(text, "CMD"), upstream, key)))
+        targets += [running_target(*split_pair(text, "URL"), known_pids, key) for text in running]
+        rows = compare.run(plan, targets, lambda line: click.echo(line, err=True))
+    report(plan, rows, as_json, output)
+
+
+def _open_upstream(
+    stack: contextlib.ExitStack, options: dict[str, str | float | bool | tuple[str, ...] | None]
+) -> Target:
+    if options["upstream"]:
+        host, port = parse_url(str(options["upstream"]))
+        return Target("mock", host, port, ())
+    itl_ms = 1000 / float(str(options["tokens_per_second"]))
+    arguments = ("--model", str(options["model"]), "--itl-ms", f"{itl_ms:g}", "--pacing", str(options["pacing"]))
+    return stack.enter_context(open_mock("vllm", *arguments, "--max-num-seqs", "100000", "--json-ms", "0"))
+
+
+def report(plan: compare.Plan, rows: list[compare.Row], as_json: bool, output: Path | None) -> None:
+    value = compare.rows_as_json(plan, rows)
+    if output is not None:
+        output.write_text(json.dumps(value, indent=1))
+    if as_json:
+        click.echo(json.dumps(value, indent=1))
+    else:
+        for workload in compare.workloads(plan):
+            print_workload(workload, [row for row in rows if row.workload == workload])
+    if any(row.errors for row in rows):
+        sys.exit(2)
+
+
+def print_workload(workload: str, rows: list[compare.Row]) -> None:
+    unit = "request" if workload.startswith("json") else "token"
+    base = next((row for row in rows if row.target == compare.NGINX), None)
+    columns = [
+        "target",
+        "errors",
+        f"CPU µs/{unit}",
+        "÷ nginx",
+        "p50 ms",
+        "p99 ms",
+        "p99 − nginx ms",
+        f"{unit}s/s",
+        "load core",
+    ]
+    lines = []
+    for row in rows:
+        ratio = row.ratio(base, "cpu_us") if base is not None else None
+        added = row.difference(base, "p99_ms") if base is not None else None
+        cpu, share = row.spread("cpu_us"), row.spread("load_cpu_share")
+        cells = [f"{cpu:.1f}" if cpu else "–", f"{ratio:.2f}" if ratio else "–"]
+        cells += [f"{row.spread('p50_ms'):.2f}", f"{row.spread('p99_ms'):.2f}", f"{added:+.2f}" if added else "–"]
+        rate = row.spread("per_second")
+        cells += [f"{rate.median:.0f}" if rate else "–", f"{share.median:.0%}" if share else "–"]
+        lines.append([row.target, str(row.errors), *cells])
+    print_table(f"{workload}: median (min–max)", columns, lines)
+    for row in rows:
+        for sample in row.samples:
+            if sample.first_error:
+                click.echo(f"  ! {row.target} {workload}: {sample.errors} errors, first: {sample.first_error}")
+                break
