@@ -1,0 +1,449 @@
+"""Shell. The hand-over of slots: nobody is forgotten, nothing is held twice, no slot idles."""
+
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+
+from mrproxy.errors import Code, Refused
+from mrproxy.scheduler.grant import Grant, Scheduler
+from mrproxy.scheduler.job import Job
+from mrproxy.scheduler.placement import LeastLoad
+from mrproxy.scheduler.wdrr import Wdrr
+from tests.scheduler.fakes import FakeBackend, FakeBackends, Limits
+
+
+def job(flow: str = "u", model: str = "m", cost: int = 100, weight: int = 1) -> Job:
+    return Job(flow, weight, model, cost, 0.0)
+
+
+def scheduler(*backends: FakeBackend, limits: Limits | None = None, **served: list[FakeBackend]) -> Scheduler:
+    return Scheduler(Wdrr(1000, 0), LeastLoad(), FakeBackends(served or {"m": list(backends)}), limits or Limits())
+
+
+class Waiters:
+    """Tasks that wait for grants, and what they got. trio shuffles those that wake in the same tick."""
+
+    def __init__(self, scheduler: Scheduler, nursery: trio.Nursery) -> None:
+        self.scheduler = scheduler
+        self.nursery = nursery
+        self.grants: list[Grant] = []
+        self.refused: list[Code] = []
+        self.scopes: list[trio.CancelScope] = []
+
+    async def add(self, waiting: Job) -> trio.CancelScope:
+        scope = trio.CancelScope()
+        self.scopes.append(scope)
+        self.nursery.start_soon(self._wait, waiting, scope)
+        await trio.testing.wait_all_tasks_blocked()
+        return scope
+
+    async def _wait(self, waiting: Job, scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                self.grants.append(await self.scheduler.wait_grant(waiting))
+            except Refused as refused:
+                self.refused.append(refused.code)
+
+    def flows(self) -> list[str]:
+        return [grant.job.flow_id for grant in self.grants]
+
+
+async def test_a_free_slot_is_granted_at_once_without_a_checkpoint():
+    backend = FakeBackend()
+    with trio.testing.assert_no_checkpoints():
+        grant = scheduler(backend).try_grant(job())
+    assert grant is not None
+    assert grant.backend is backend
+    assert backend.in_flight == 1
+    assert grant.queue_seconds == 0
+
+
+async def test_waiting_with_a_free_slot_does_not_wait():
+    with trio.testing.assert_no_checkpoints():
+        with await scheduler(FakeBackend()).wait_grant(job()) as grant:
+            assert grant.is_held
+
+
+async def test_a_full_backend_grants_nothing_at_once():
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    with subject.try_grant(job()):
+        assert subject.try_grant(job()) is None
+    assert subject.try_grant(job()) is not None
+
+
+async def test_a_grant_is_released_exactly_once():
+    backend = FakeBackend(max_concurrent=2)
+    subject = scheduler(backend)
+    other = subject.try_grant(job())
+    with subject.try_grant(job()) as grant:
+        grant.release(50)
+        grant.release(50)
+    assert backend.in_flight == 1
+    assert other.is_held
+    assert not grant.is_held
+
+
+async def test_a_freed_slot_goes_to_the_waiter_and_tells_how_long_it_waited(autojump_clock):
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    first = subject.try_grant(job())
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        await waiters.add(job("late"))
+        await trio.sleep(3)
+        first.release()
+        assert backend.in_flight == 1  # taken before the waiter even runs
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.flows() == ["late"]
+        assert waiters.grants[0].queue_seconds == pytest.approx(3)
+        assert subject.waiting_total == 0
+
+
+async def test_only_the_one_whose_turn_it_is_wakes(autojump_clock):
+    subject = scheduler(FakeBackend())
+    first = subject.try_grant(job())
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        for flow in ("a", "b", "c"):
+            await waiters.add(job(flow, cost=1000))
+        first.release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.flows() == ["a"]
+        assert subject.waiting("m") == 2
+        nursery.cancel_scope.cancel()
+    assert subject.waiting_total == 0
+
+
+async def test_nobody_overtakes_those_who_wait(autojump_clock):
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    first = subject.try_grant(job())
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        await waiters.add(job("early"))
+        first.release()
+        assert subject.try_grant(job("late")) is None
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.flows() == ["early"]
+
+
+async def test_a_cancelled_waiter_holds_nothing_and_blocks_nobody(autojump_clock):
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    first = subject.try_grant(job())
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        gone = await waiters.add(job("gone"))
+        await waiters.add(job("next"))
+        gone.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert subject.waiting_total == 1
+        first.release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.flows() == ["next"]
+
+
+async def test_a_slot_granted_before_the_cancellation_is_still_held_by_the_grant_that_is_returned(autojump_clock):
+    """The hand-over has woken the task already: trio delivers the value, and Cancelled at the next checkpoint."""
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    first = subject.try_grant(job())
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        scope = await waiters.add(job("both"))
+        first.release()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert backend.in_flight == len(waiters.grants) == 1
+
+
+async def test_a_waiter_cancelled_before_it_can_receive_passes_the_slot_on(autojump_clock):
+    """Capacity appears unannounced, so the job is granted while it joins, inside an already cancelled scope."""
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    first = subject.try_grant(job())
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        await waiters.add(job("waits"))
+        backend.max_concurrent = 3
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await subject.wait_grant(job("cancelled"))
+        assert scope.cancelled_caught
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.flows() == ["waits"]
+        assert backend.in_flight == 2
+        assert subject.waiting_total == 0
+        first.release()
+
+
+async def test_a_deadline_ends_the_wait_with_a_retry_after(autojump_clock):
+    subject = scheduler(FakeBackend(), limits=Limits(queue_deadline_seconds=5))
+    with subject.try_grant(job()):
+        with pytest.raises(Refused) as caught:
+            await subject.wait_grant(job())
+    assert trio.current_time() == pytest.approx(5)
+    assert caught.value.code is Code.QUEUE_TIMEOUT
+    assert caught.value.retry_after_seconds == 60  # nothing has moved
+    assert subject.waiting_total == 0
+    assert subject.try_grant(job()) is not None
+
+
+async def test_a_grant_in_the_tick_of_the_deadline_is_not_lost(autojump_clock):
+    """Granted while it joins, with a deadline that is over by then: the wait ends before the channel is read."""
+    backend = FakeBackend()
+    subject = scheduler(backend, limits=Limits(queue_deadline_seconds=60))
+    first = subject.try_grant(job())
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        await waiters.add(job("waits"))
+        backend.max_concurrent = 3
+        subject.settings = Limits(queue_deadline_seconds=0)
+        with await subject.wait_grant(job("in time")) as grant:
+            assert grant.backend is backend
+            await trio.testing.wait_all_tasks_blocked()
+            assert waiters.flows() == ["waits"]
+            assert backend.in_flight == 3
+    first.release()
+
+
+async def test_a_flow_may_queue_only_so_much(autojump_clock):
+    subject = scheduler(FakeBackend(), limits=Limits(queue_max_jobs_per_flow=1))
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        with subject.try_grant(job()):
+            await waiters.add(job("greedy"))
+            await waiters.add(job("greedy"))
+            await waiters.add(job("modest"))
+            assert waiters.refused == [Code.FLOW_QUEUE_FULL]
+            assert subject.waiting_total == 2
+            nursery.cancel_scope.cancel()
+
+
+async def test_all_together_may_queue_only_so_much(autojump_clock):
+    subject = scheduler(FakeBackend(), limits=Limits(queue_max_jobs=1))
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        with subject.try_grant(job()):
+            await waiters.add(job("a"))
+            await waiters.add(job("b"))
+            assert waiters.refused == [Code.QUEUE_FULL]
+            nursery.cancel_scope.cancel()
+
+
+async def test_retry_after_follows_the_measured_drain(autojump_clock):
+    subject = scheduler(FakeBackend(), limits=Limits(queue_max_jobs_per_flow=4))
+
+    async def work(flow: str) -> None:
+        with await subject.wait_grant(job(flow)):
+            await trio.sleep(2)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(25):
+            nursery.start_soon(work, f"u{number}")
+        await trio.sleep(31)
+        for _ in range(4):
+            nursery.start_soon(work, "full")
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(Refused) as caught:
+            await subject.wait_grant(job("full"))
+        waiting = subject.waiting("m")
+        nursery.cancel_scope.cancel()
+    assert caught.value.retry_after_seconds == pytest.approx(2 * (waiting + 1), rel=0.1)
+
+
+async def test_a_model_that_is_routable_nowhere_is_refused_at_once(autojump_clock):
+    with pytest.raises(Refused) as caught:
+        await scheduler(FakeBackend(is_routable=False)).wait_grant(job())
+    assert caught.value.code is Code.NO_BACKEND
+
+
+async def test_a_job_whose_model_becomes_unroutable_waits_for_its_return(autojump_clock):
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    first = subject.try_grant(job())
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        await waiters.add(job("patient"))
+        backend.is_routable = False
+        first.release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert backend.in_flight == 0  # a draining backend gets nothing new
+        backend.is_routable = True
+        subject.capacity_changed()
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.flows() == ["patient"]
+
+
+async def test_more_slots_are_filled_when_they_are_announced(autojump_clock):
+    backend = FakeBackend()
+    subject = scheduler(backend)
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        with subject.try_grant(job()):
+            for flow in ("a", "b", "c"):
+                await waiters.add(job(flow))
+            backend.max_concurrent = 3
+            subject.capacity_changed()
+            await trio.testing.wait_all_tasks_blocked()
+            assert sorted(waiters.flows()) == ["a", "b"]
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_freed_slot_serves_the_waiting_models_in_turn(autojump_clock):
+    shared = FakeBackend()
+    subject = scheduler(x=[shared], y=[shared])
+    first = subject.try_grant(job(model="x"))
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        for _ in range(3):
+            await waiters.add(job("ux", model="x"))
+        for _ in range(3):
+            await waiters.add(job("uy", model="y"))
+        first.release()
+        for _ in range(5):
+            await trio.testing.wait_all_tasks_blocked()
+            waiters.grants[-1].release()
+        await trio.testing.wait_all_tasks_blocked()
+        models = [grant.job.model for grant in waiters.grants]
+        assert sorted(models[:2]) == sorted(models[2:4]) == sorted(models[4:]) == ["x", "y"]
+
+
+async def test_a_slot_never_goes_to_a_model_its_backend_does_not_serve(autojump_clock):
+    one, two = FakeBackend("one"), FakeBackend("two")
+    subject = scheduler(x=[one], y=[two])
+    holds_x, holds_y = subject.try_grant(job(model="x")), subject.try_grant(job(model="y"))
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        await waiters.add(job("x", model="x"))
+        holds_y.release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.grants == []
+        assert two.in_flight == 0
+        holds_x.release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.grants[0].backend is one
+
+
+async def test_a_retry_takes_a_free_slot_elsewhere_at_once():
+    bad, good = FakeBackend("bad"), FakeBackend("good", resident=frozenset())
+    subject = scheduler(bad, good)
+    grant = subject.try_grant(job())
+    assert grant.backend is bad
+    with trio.testing.assert_no_checkpoints():
+        second = await subject.regrant(grant, {"bad"})
+    assert second.backend is good
+    assert (bad.in_flight, good.in_flight) == (0, 1)
+    grant.release()  # the old one is spent
+    second.release()
+    assert (bad.in_flight, good.in_flight) == (0, 0)
+
+
+async def test_a_retry_with_nowhere_else_to_go_keeps_its_slot_and_says_so():
+    only = FakeBackend()
+    subject = scheduler(only)
+    grant = subject.try_grant(job())
+    with pytest.raises(Refused) as caught:
+        await subject.regrant(grant, {"a"})
+    assert caught.value.code is Code.NO_BACKEND
+    assert grant.is_held
+
+
+async def test_a_waiting_retry_goes_first_and_blocks_nobody_on_the_backend_it_excludes(autojump_clock):
+    bad, good = FakeBackend("bad"), FakeBackend("good", resident=frozenset())
+    subject = scheduler(bad, good)
+    failed, running = subject.try_grant(job("failed")), subject.try_grant(job("running"))
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(subject, nursery)
+        await waiters.add(job("first"))
+        await waiters.add(job("second"))
+
+        async def retry() -> None:
+            waiters.grants.append(await subject.regrant(failed, {"bad"}))
+
+        nursery.start_soon(retry)
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.flows() == ["first"]  # got the slot the retry gave up
+        running.release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.flows() == ["first", "failed"]
+        assert waiters.grants[1].backend is good
+        waiters.grants[1].release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert waiters.flows() == ["first", "failed", "second"]
+
+
+async def test_a_cancelled_retry_leaves_no_trace(autojump_clock):
+    bad, good = FakeBackend("bad"), FakeBackend("good", resident=frozenset())
+    subject = scheduler(bad, good)
+    failed, running = subject.try_grant(job("failed")), subject.try_grant(job("running"))
+    with trio.move_on_after(1) as scope:
+        await subject.regrant(failed, {"bad"})
+    assert scope.cancelled_caught
+    assert subject.waiting_total == 0
+    running.release()
+    assert (bad.in_flight, good.in_flight) == (0, 0)
+    assert subject.statistics() == ()
+
+
+async def test_a_new_job_may_exclude_backends_too(autojump_clock):
+    bad, good = FakeBackend("bad"), FakeBackend("good", resident=frozenset())
+    subject = scheduler(bad, good)
+    with subject.try_grant(Job("u", 1, "m", 10, 0.0, {"bad"})) as grant:
+        assert grant.backend is good
+        async with trio.open_nursery() as nursery:
+            waiters = Waiters(subject, nursery)
+            await waiters.add(Job("u", 1, "m", 10, 0.0, {"bad"}))
+            assert bad.in_flight == 0
+            grant.release()
+            await trio.testing.wait_all_tasks_blocked()
+            assert waiters.grants[0].backend is good
+
+
+async def test_limits_of_a_reload_apply_to_who_comes_next(autojump_clock):
+    subject = scheduler(FakeBackend())
+    with subject.try_grant(job()):
+        subject.settings = Limits(queue_max_jobs=0)
+        with pytest.raises(Refused):
+            await subject.wait_grant(job())
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+async def test_any_mix_of_cancels_deadlines_and_releases_balances_to_zero(autojump_clock, slots: int):
+    """Many callers on two backends; each is cancelled at another moment. No slot idles while somebody could use it."""
+    one, two = FakeBackend("one", slots), FakeBackend("two", slots)
+    subject = scheduler(x=[one, two], y=[two], limits=Limits(queue_deadline_seconds=11))
+    ended: list[str] = []
+
+    async def caller(number: int) -> None:
+        model = "y" if number % 3 == 0 else "x"
+        with trio.move_on_after(1 + number * 7 % 23):
+            try:
+                with await subject.wait_grant(job(f"u{number % 5}", model, cost=number * 37 % 400 + 1)) as grant:
+                    await trio.sleep(number % 4)
+                    grant.release(number * 53 % 500)
+                    ended.append("served")
+            except Refused:
+                ended.append("refused")
+
+    async def watch() -> None:
+        while True:
+            await trio.testing.wait_all_tasks_blocked()
+            if subject.waiting("x"):
+                assert one.in_flight == one.max_concurrent
+            if subject.waiting("x") or subject.waiting("y"):
+                assert two.in_flight == two.max_concurrent
+            await trio.sleep(0.5)
+
+    async with trio.open_nursery() as watched:
+        watched.start_soon(watch)
+        async with trio.open_nursery() as callers:
+            for number in range(60):
+                callers.start_soon(partial(caller, number))
+        watched.cancel_scope.cancel()
+    assert "served" in ended
+    assert one.in_flight == two.in_flight == subject.waiting_total == 0
+    assert subject.statistics() == ()
