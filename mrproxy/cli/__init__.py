@@ -10,11 +10,12 @@ from importlib.metadata import version as version_of
 
 import click
 
-from mrproxy.cli.backend import backend
-from mrproxy.cli.config import config
-from mrproxy.cli.journal import journal
-from mrproxy.cli.key import key
-from mrproxy.cli.serve import control, serve, worker
+from mrproxy.cli.backend import backend as backend_group
+from mrproxy.cli.config import config as config_group
+from mrproxy.cli.journal import journal as journal_group
+from mrproxy.cli.key import key as key_group
+from mrproxy.cli.serve import control, worker
+from mrproxy.cli.serve import serve as serve_command
 
 HELP = """\
 One URL in front of many LLM inference servers: fair, accounted, and nearly free per token.
@@ -47,5 +48,5 @@ def version() -> None:
     click.echo(f"mrproxy {version_of('mrproxy')}")
 
 
-for command in (serve, worker, control, config, journal, key, backend, version):
+for command in (serve_command, worker, control, config_group, journal_group, key_group, backend_group, version):
     main.add_command(command)

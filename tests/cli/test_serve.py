@@ -1,0 +1,58 @@
+"""Shell. How the commands reach the supervisor and the two planes."""
+
+import os
+import signal
+import sys
+import types
+
+import pytest
+from click.testing import CliRunner
+
+from mrproxy.cli import main
+from mrproxy.cli import serve as serving
+
+
+@pytest.fixture
+def app(monkeypatch):
+    """A stand-in for `mrproxy.app` that notes how it is called."""
+    calls = []
+    module = types.ModuleType("mrproxy.app")
+    module.run_worker = lambda *args, **kwargs: calls.append(("worker", args, kwargs))
+    module.run_control = lambda *args, **kwargs: calls.append(("control", args, kwargs))
+    monkeypatch.setitem(sys.modules, "mrproxy.app", module)
+    return calls
+
+
+def test_worker_hands_on_snapshot_name_and_listener(app, tmp_path):
+    path = tmp_path / "s.json"
+    CliRunner().invoke(main, ["worker", "--name", "w2", "--listen-fd", "7", "--snapshot", str(path)])
+    assert app == [("worker", (path,), {"name": "w2", "listen_fd": 7})]
+
+
+def test_control_hands_on_the_snapshot(app, tmp_path):
+    path = tmp_path / "s.json"
+    CliRunner().invoke(main, ["control", "--snapshot", str(path)])
+    assert app == [("control", (path,), {})]
+
+
+def test_an_orphan_ends_itself_as_if_by_sigterm(monkeypatch):
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    reader, writer = os.pipe()
+    os.write(writer, b"still here")
+    os.close(writer)
+    serving.wait_for_orphanage(reader)
+    os.close(reader)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+
+
+def test_serve_loads_again_whenever_the_supervisor_asks(monkeypatch, tmp_path):
+    loads = []
+
+    async def fake_serve(self):
+        loads.extend([self.load_settings().port, self.load_settings().data_dir])
+
+    monkeypatch.setattr(serving.Supervisor, "serve", fake_serve)
+    result = CliRunner().invoke(main, ["serve", "--port", "9", "--data-dir", str(tmp_path)])
+    assert result.exit_code == 0
+    assert loads == [9, str(tmp_path)]
