@@ -1,7 +1,7 @@
 """Four limits of one account: each refuses with its own code, and a refusal takes nothing."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrproxy.errors import Code, Refused
@@ -123,6 +123,7 @@ limits = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(limits, limits, st.lists(st.tuples(st.integers(0, 1000), st.booleans(), st.integers(0, 1000)), max_size=20))
 def test_reserve_minus_settle_minus_refund_is_zero(
     key_limits: Limits, user_limits: Limits, requests: list[tuple[int, bool, int]]

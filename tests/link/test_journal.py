@@ -19,7 +19,7 @@ from tests.link.journal_examples import a_record, journal_records
 
 SEGMENT_BYTES = 1 << 20
 # The file each example uses is written anew, so sharing the directory between examples is harmless.
-shares_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+shares_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 
 
 def numbered(count: int, start: int = 0) -> list[JournalRecord]:
