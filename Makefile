@@ -1,0 +1,60 @@
+# Needs python3 (3.11 or newer) with its venv module; everything else is installed into $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo serve test lint format types bench real-engine docs clean
+
+help:
+	@echo "make demo         start the gateway with two mock engines, stream a chat through each, leave it running"
+	@echo "                  (ARGS=--exit ends it)"
+	@echo "make test         lint, types, tests"
+	@echo "make serve        start the gateway (ARGS=\"--backend vllm=http://127.0.0.1:9001 --port 8000\")"
+	@echo "make bench        compare with nginx (ARGS=\"...\", see bench compare --help)"
+	@echo "make real-engine  build llama.cpp's server once (10 to 15 minutes) and run the tests against it"
+	@echo "make lint types format docs clean"
+
+venv: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer with venv is needed (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -m bench.demo $(ARGS)
+
+serve: $(INSTALLED)
+	$(BIN)/mrproxy serve $(ARGS)
+
+test: lint types
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/bench compare $(ARGS)
+
+real-engine: $(INSTALLED)
+	$(BIN)/python -m tests.real_engine $(ARGS)
+
+docs: $(INSTALLED)
+	$(BIN)/python -m mrproxy.config > docs/configuration.md
+
+clean:
+	rm -rf build dist bench-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .tox $(VENV)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
