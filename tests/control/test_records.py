@@ -59,6 +59,17 @@ async def test_each_record_appended_after_the_start_is_logged_once(
     assert records.records_read == 1
 
 
+async def test_a_worker_that_starts_later_is_followed_from_its_first_record(
+    tmp_path: Path, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    log = MemoryLog()
+    nursery.start_soon(Records(tmp_path / "journal", log, access_log=True).follow)
+    await trio.sleep(1)
+    Writer(tmp_path / "journal", "7", 1 << 20).append(RECORD)
+    await trio.sleep(2 * POLL_SECONDS)
+    assert log.events("request") == [access_fields(RECORD)]
+
+
 async def test_a_burst_is_read_at_once_and_in_batches(
     tmp_path: Path, writer: Writer, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -1,5 +1,7 @@
 """The engine alone: what the other tests take for granted about it."""
 
+from collections.abc import Iterator
+
 import openai
 import pytest
 
@@ -9,8 +11,9 @@ pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
-def client(engine: Engine) -> openai.OpenAI:
-    return open_client(engine.url)
+def client(engine: Engine) -> Iterator[openai.OpenAI]:
+    with open_client(engine.url) as client:
+        yield client
 
 
 def test_the_model_never_stops_before_max_tokens(client: openai.OpenAI) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from collections.abc import Iterator
 
 import openai
 import pytest
@@ -17,8 +18,9 @@ MESSAGES = [{"role": "user", "content": "Say something."}]
 
 
 @pytest.fixture
-def client(gateway: Gateway) -> openai.OpenAI:
-    return gateway.open_client()
+def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
+    with gateway.open_client() as client:
+        yield client
 
 
 def journal(gateway: Gateway) -> list[dict[str, object]]:
@@ -66,8 +68,9 @@ def test_a_chat_streams_token_by_token(gateway: Gateway, client: openai.OpenAI) 
 def test_completions_stream_what_the_engine_says_without_a_gateway(gateway: Gateway, client: openai.OpenAI) -> None:
     asked = {"model": MODEL, "prompt": "one", "max_tokens": 30, "seed": 3, "temperature": 0, "stream": True}
     through = "".join(chunk.choices[0].text for chunk in client.completions.create(**asked) if chunk.choices)
-    direct = open_client(gateway.engines[0].url).completions.create(**asked)
-    assert through == "".join(chunk.choices[0].text for chunk in direct if chunk.choices)
+    with open_client(gateway.engines[0].url) as engine:
+        direct = "".join(chunk.choices[0].text for chunk in engine.completions.create(**asked) if chunk.choices)
+    assert through == direct
     assert through.strip()
 
 
