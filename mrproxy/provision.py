@@ -253,7 +253,7 @@ def compile_snapshot(
         groups=tuple(GroupSpec(name, group.weight, limits_of(group)) for name, group in groups.items()),
         users=tuple(user_of(each, groups) for each in all_users(settings, stored_keys, keys)),
         keys=tuple(keys),
-        backends=tuple(backend_of(each, settings) for each in settings.backends if each.kind != "auto"),
+        backends=tuple(backend_of(each, settings) for each in settings.backends),
     )
 
 

@@ -17,17 +17,17 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 import trio
 
 from mrproxy.child import Child, Command, Launch, launch_process
 from mrproxy.clock import Clock
-from mrproxy.config import ConfigError, Settings, about, scalar_fields
+from mrproxy.config import Backend, ConfigError, Settings, about, scalar_fields
 from mrproxy.link import snapshot as snapshots
 from mrproxy.provision import (
     DataDirectory,
@@ -41,6 +41,8 @@ from mrproxy.provision import (
 )
 from mrproxy.telemetry.log import Log
 
+# Ollama, vLLM, llama.cpp and LocalAI, SGLang, LM Studio: the defaults of their documentation.
+USUAL_PORTS = (11434, 8000, 8080, 30000, 1234)
 POLL_SECONDS = 0.05
 # Between a worker's own drain deadline and our SIGKILL: in-band errors, settled entries, the last journal records.
 KILL_AFTER_DRAIN_SECONDS = 5.0
@@ -52,6 +54,18 @@ SPARE_DESCRIPTORS = 1000
 LoadSettings = Callable[[], Settings]
 
 
+class FindEngines(Protocol):
+    """Ask these ports of this machine for inference servers."""
+
+    async def __call__(self, ports: Sequence[int]) -> tuple[Backend, ...]: ...
+
+
+async def find_local_engines(ports: Sequence[int]) -> tuple[Backend, ...]:
+    from mrproxy.discovery import find_engines  # only where nothing is configured: it brings an HTTP client along
+
+    return await find_engines(ports)
+
+
 @dataclass(slots=True)
 class Supervisor:
     """What `serve` needs to know; tests replace `launch` and the commands."""
@@ -61,8 +75,10 @@ class Supervisor:
     clock: Clock
     out: TextIO
     launch: Launch = launch_process
+    find_engines: FindEngines = find_local_engines
     workers: tuple[str, ...] = ("w1",)
     settings: Settings = field(default_factory=Settings)
+    found: dict[str, Backend] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
     drain_scopes: list[trio.CancelScope] = field(default_factory=list)
 
@@ -74,8 +90,9 @@ class Supervisor:
         with ExitStack() as stack:
             stack.enter_context(only_one(directory))
             key = first_key(self.settings, directory, self.clock)
-            self.write_snapshot(directory, self.settings)
             listener = stack.enter_context(bound_listener(self.settings))
+            await self.discover(self.settings, listener)
+            self.write_snapshot(directory, self.settings)
             lifeline = stack.enter_context(open_lifeline())
             raise_descriptor_limit(self.settings, self.log)
             if key is not None:
@@ -84,6 +101,8 @@ class Supervisor:
 
     def write_snapshot(self, directory: DataDirectory, settings: Settings) -> int:
         """Compile and replace the snapshot; returns its generation. Raises ConfigError or OSError, changing nothing."""
+        if not settings.backends:
+            settings = replace(settings, backends=tuple(self.found.values()))
         snapshot = compile_snapshot(
             settings,
             read_secret(directory),
@@ -102,6 +121,7 @@ class Supervisor:
         ]
         async with trio.open_nursery() as beside:
             await beside.start(self.obey_signals, directory, control, workers)
+            beside.start_soon(self.keep_discovering, directory, listener)
             with trio.CancelScope() as control_scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(control.keep_running, name="control")
@@ -136,20 +156,15 @@ class Supervisor:
         """`control` is stopped by `run_children`, after the workers."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
             task_status.started()
-            await self.obey(received, directory, control, workers)
-
-    async def obey(
-        self, received: AsyncIterator[int], directory: DataDirectory, control: Child, workers: list[Child]
-    ) -> None:
-        is_draining = False
-        async for number in received:
-            if number == signal.SIGHUP:
-                self.reload(directory)
-            elif not is_draining:
-                is_draining = True
-                self.drain(workers)
-            else:
-                self.kill(control)
+            is_draining = False
+            async for number in received:
+                if number == signal.SIGHUP:
+                    self.reload(directory)
+                elif not is_draining:
+                    is_draining = True
+                    self.drain(workers)
+                else:
+                    self.kill(control)
 
     def drain(self, workers: list[Child]) -> None:
         self.log.info("draining", drain_seconds=self.settings.drain_seconds)
@@ -177,6 +192,26 @@ class Supervisor:
         for child in self.children:
             child.send_signal(signal.SIGHUP)
         self.log.info("reloaded", generation=generation)
+
+    async def discover(self, settings: Settings, listener: socket.socket) -> bool:
+        """Add engines that run on this machine, if none is configured; returns whether there are any.
+
+        Our own port is left out: it is vLLM's usual one.
+        """
+        if settings.backends or not settings.discover:
+            return False
+        ports = [port for port in USUAL_PORTS if port != listener.getsockname()[1]]
+        self.found = {each.name: each for each in await self.find_engines(ports)}
+        for engine in self.found.values():
+            self.log.info("found an engine", backend=engine.name, url=engine.url)
+        return bool(self.found)
+
+    async def keep_discovering(self, directory: DataDirectory, listener: socket.socket) -> None:
+        """Until some are found: people start the gateway before the engine as often as after it."""
+        while not self.found:
+            await trio.sleep(self.settings.probe_interval_seconds)
+            if await self.discover(self.settings, listener):
+                self.reload(directory)
 
     def keep_what_needs_a_restart(self, settings: Settings) -> Settings:
         kept: dict[str, object] = {}

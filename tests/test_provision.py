@@ -162,7 +162,7 @@ def test_users_of_a_group_that_is_gone_fall_back_to_other(directory):
     assert compile_snapshot(Settings(), SECRET, (stored,), 1).users[0].group == "other"
 
 
-def test_backends_get_slots_by_kind_and_unresolved_ones_wait():
+def test_backends_get_slots_by_kind():
     settings = Settings(
         default_max_concurrent=32,
         backends=(
@@ -173,7 +173,7 @@ def test_backends_get_slots_by_kind_and_unresolved_ones_wait():
         ),
     )
     made = compile_snapshot(settings, SECRET, (), 1).backends
-    assert [(each.name, each.max_concurrent) for each in made] == [("v", 32), ("o", 4), ("c", 2)]
+    assert [(each.name, each.max_concurrent) for each in made] == [("v", 32), ("o", 4), ("c", 2), ("d", 32)]
     assert (made[2].api_key, made[2].aliases) == ("k", {"p": "q"})
 
 

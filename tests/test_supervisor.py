@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,13 +55,17 @@ def make_scene(tmp_path: Path):
         log = Log(descriptors[-1], lambda: 0.0, "supervisor")
         out, launch = io.StringIO(), FakeLaunch(**options)  # type: ignore[arg-type]
         scene: Scene
-        supervisor = Supervisor(lambda: scene.settings, log, lambda: 5.0, out, launch)
+        supervisor = Supervisor(lambda: scene.settings, log, lambda: 5.0, out, launch, nothing_found)
         scene = Scene(tmp_path / "data", settings, launch, out, log_path, supervisor)
         return scene
 
     yield make
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+async def nothing_found(ports: Sequence[int]) -> tuple[Backend, ...]:
+    return ()
 
 
 @asynccontextmanager
@@ -203,6 +207,41 @@ async def test_settings_that_need_a_restart_keep_their_values_over_a_reload(make
         signal.raise_signal(signal.SIGTERM)
     assert (settings.port, settings.max_attempts) == (0, 9)
     assert [line["setting"] for line in scene.events("setting needs a restart to change")] == ["port"]
+
+
+async def test_engines_on_usual_ports_serve_where_none_is_configured(make_scene, autojump_clock):
+    scene = make_scene()
+    engine = Backend(kind="ollama", url="http://127.0.0.1:11434", name="ollama-11434")
+    answers = [(), (), (engine,)]
+    asked = []
+
+    async def find(ports: Sequence[int]) -> tuple[Backend, ...]:
+        asked.append(tuple(ports))
+        return answers.pop(0)
+
+    scene.supervisor.find_engines = find
+    async with serving(scene):
+        assert scene.snapshot().backends == ()
+        await trio.sleep(60)
+        assert [each.name for each in scene.snapshot().backends] == ["ollama-11434"]
+        signal.raise_signal(signal.SIGHUP)
+        await wait_until(lambda: len(scene.events("reloaded")) == 2)
+        assert [each.name for each in scene.snapshot().backends] == ["ollama-11434"]
+        signal.raise_signal(signal.SIGTERM)
+    assert asked == [(11434, 8000, 8080, 30000, 1234)] * 3
+
+
+async def test_nothing_is_looked_for_where_backends_are_configured_or_looking_is_off(make_scene, autojump_clock):
+    for options in ({"backends": (Backend(kind="vllm", url="http://a", name="a"),)}, {"discover": False}):
+        scene = make_scene()
+        scene.settings = replace(scene.settings, **options)
+
+        async def find(ports: Sequence[int]) -> tuple[Backend, ...]:
+            raise AssertionError("asked")
+
+        scene.supervisor.find_engines = find
+        async with serving(scene):
+            signal.raise_signal(signal.SIGTERM)
 
 
 async def test_readiness_is_announced_when_every_worker_answers(make_scene):

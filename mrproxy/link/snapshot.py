@@ -57,7 +57,10 @@ class KeySpec(msgspec.Struct, frozen=True):
 
 
 class BackendSpec(msgspec.Struct, frozen=True):
-    """`kind` is never `auto` here. `models` None: all that it has. `aliases`: public name → the backend's own."""
+    """`kind` may be `auto`: then the first probe that is answered decides. `models` None: all that it has.
+
+    `aliases`: public name → the backend's own.
+    """
 
     name: str
     kind: str
