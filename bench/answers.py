@@ -1,9 +1,10 @@
 """Pure. Reading answers while they arrive: whole ones, and token streams whose every event carries a stamp.
 
-A `TokenStream` learns, from the first token event that arrives as one whole HTTP chunk, what such a chunk looks like around its
-stamp. From then on a token costs two comparisons, one `int` and one CRC; anything else (split, merged or re-chunked events, the
-first and the last ones) takes the slow path through `ChunkDecoder`. Both paths feed the same CRC over the payload, the
-usage event left out, so that a whole stream can be compared with what the mock says it sent (`GET /_mock/streams`).
+A `TokenStream` learns, from the first token event that arrives as one whole HTTP chunk, what such a chunk looks
+like around its stamp. From then on a token costs two comparisons, one `int` and one CRC; anything else (split,
+merged or re-chunked events, the first and the last ones) takes the slow path through `ChunkDecoder`. Both paths
+feed the same CRC over the payload, the usage event left out, so that a whole stream can be compared with what the
+mock says it sent (`GET /_mock/sent`).
 """
 
 import re
@@ -43,6 +44,12 @@ class Answer:
     @property
     def body_bytes(self) -> int:
         return self._size
+
+    @property
+    def fingerprint(self) -> tuple[int, int, int]:
+        """(tokens, payload bytes, CRC-32 of the payload), as the mock notes them for what it sent."""
+        body = self.body
+        return 0, len(body), crc32(body)
 
     @property
     def keeps_connection(self) -> bool:
@@ -94,7 +101,7 @@ class TokenStream(Answer):
     """A streamed completion. Delays (arrival minus stamp, ns) and gaps go to the given sinks."""
 
     __slots__ = (
-        "_dated_at", "_digits_at", "_events", "_note_delay", "_note_gap", "_payload_at", "_prefix", "_shape", "_size_of_token",
+        "_digits_at", "_events", "_note_delay", "_note_gap", "_payload_at", "_prefix", "_shape", "_size_of_token",
         "_suffix", "crc", "events_altered", "first_token_ns", "is_complete", "last_ns", "last_stamp", "out_of_order",
         "payload_bytes", "separator", "stream_id", "tokens", "usage_events",
     )  # fmt: skip
@@ -114,6 +121,10 @@ class TokenStream(Answer):
         self.out_of_order = self.events_altered = self.usage_events = 0
         self.is_complete = False  # its own end marker was seen
         self.stream_id = ""
+
+    @property
+    def fingerprint(self) -> tuple[int, int, int]:
+        return self.tokens, self.payload_bytes, self.crc
 
     def receive_data(self, data: bytes, now: int) -> bool:
         if len(data) == self._size_of_token and data.startswith(self._prefix) and data.endswith(self._suffix):

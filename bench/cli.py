@@ -4,6 +4,7 @@ import click
 
 from bench.compare_command import compare_command
 from bench.mock_command import mock
+from bench.run_command import report_command, run_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,4 +13,6 @@ def main() -> None:
 
 
 main.add_command(mock)
+main.add_command(run_command)
 main.add_command(compare_command)
+main.add_command(report_command)

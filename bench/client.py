@@ -1,8 +1,8 @@
 """Shell. The load generator's HTTP client: raw sockets on one reactor, keep-alive pool, nothing per token but a recv.
 
-A `Job` is one request and the `Answer` that reads its response; the client gives it a connection (the one idle longest unused
-last, else a new one), sends, feeds the answer and calls `on_done` when it is complete or has failed (`job.error`).
-`abandon` closes a job's connection at once: a client that leaves.
+A `Job` is one request and the `Answer` that reads its response; the client gives it a connection (the one idle
+longest unused last, else a new one), sends, feeds the answer and calls `on_done` when it is complete or has failed
+(`job.error`). `abandon` closes a job's connection at once: a client that leaves.
 """
 
 import errno

@@ -1,8 +1,10 @@
-"""Shell. `bench compare`: the same work through nginx, direct and every target, interleaved, as absolute numbers and ratios.
+"""Shell. `bench compare`: the same work through nginx, direct and every target, interleaved, as absolute numbers and
+ratios.
 
-Per alternation and workload each target gets its turn, in an order that is rotated, so that drift of the machine hits all alike.
-Ratios are paired: a target's number over nginx's of the same alternation. CPU is that of the proxy's whole process tree over
-the steady window only: all streams open and flowing at its first edge, all still open at its last.
+Per alternation and workload each target gets its turn, in an order that is rotated, so that drift of the machine
+hits all alike. Ratios are paired: a target's number over nginx's of the same alternation. CPU is that of the
+proxy's whole process tree over the steady window only: all streams open and flowing at its first edge, all still
+open at its last.
 """
 
 import gc
@@ -26,7 +28,7 @@ SETTLE_SECONDS = 0.7
 JSON_WARM_SECONDS = 0.5
 REST_SECONDS = 0.4  # for a proxy to notice that the clients of the last turn have left
 JSON_REQUEST_BYTES = 1100
-JSON_ANSWER_TOKENS = 16  # about 0.8 KB of JSON
+JSON_ANSWER_TOKENS = 13  # about 0.8 KB of JSON
 OUTLAST_TOKENS = 10_000_000
 
 

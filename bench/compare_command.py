@@ -48,7 +48,12 @@ def running_target(name: str, url: str, pids: dict[str, str], key: str) -> Targe
 @click.command("compare")
 @click.option("--target", "running", multiple=True, metavar="NAME=URL", help="Already running; repeatable.")
 @click.option(
-    "--pid", "pids", multiple=True, metavar="NAME=PID", help="Process of a --target; comma-separated; default: auto."
+    "--pid",
+    "--proxy-pid",
+    "pids",
+    multiple=True,
+    metavar="NAME=PID",
+    help="Process of a --target; comma-separated; default: auto.",
 )
 @click.option(
     "--start", "started", multiple=True, metavar="NAME=CMD", help="Started here; {port}, {upstream} are filled in."
@@ -107,8 +112,8 @@ def compare_command(
             assert isinstance(extra, tuple)
             backend = f"vllm={upstream.url},max_concurrent=4096"
             targets.append(stack.enter_context(open_mrproxy([backend], options=extra)))
-        for text in started:
-            targets.append(stack.enter_context(open_command(*split_pair(text, "CMD"), upstream, key)))
+        commands = [split_pair(text, "CMD") for text in started]
+        targets += [stack.enter_context(open_command(name, command, upstream, key)) for name, command in commands]
         targets += [running_target(*split_pair(text, "URL"), known_pids, key) for text in running]
         rows = compare.run(plan, targets, lambda line: click.echo(line, err=True))
     report(plan, rows, as_json, output)

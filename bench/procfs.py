@@ -1,10 +1,12 @@
 """Shell. What processes cost, read from the kernel: CPU of a process tree, resident memory, open file descriptors.
 
-CPU comes from the process's own CPU clock (`clock_gettime` on the clock id derived from the pid, see clock_getcpuclockid(3)):
-the same user + system time as in /proc/PID/stat, threads that have ended included, but in nanoseconds instead of 10 ms ticks.
+CPU comes from the process's own CPU clock (`clock_gettime` on the clock id derived from the pid, see
+clock_getcpuclockid(3)): the same user + system time as in /proc/PID/stat, threads that have ended included, but in
+nanoseconds instead of 10 ms ticks.
 """
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +97,22 @@ def pin(roots: list[int], core: int) -> None:
                 os.sched_setaffinity(int(thread), {core})
             except OSError:
                 continue
+
+
+def describe_environment() -> dict[str, str]:
+    """What a reader needs to judge numbers: machine, kernel, Python."""
+    model = "unknown"
+    for line in (PROC / "cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    uname = os.uname()
+    return {
+        "cpu": f"{os.cpu_count()} x {model}",
+        "kernel": f"{uname.sysname} {uname.release} {uname.machine}",
+        "python": sys.version.split(" ", 1)[0],
+        "load": " ".join(f"{value:.2f}" for value in os.getloadavg()),
+    }
 
 
 def find_listener(port: int) -> int | None:

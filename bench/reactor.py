@@ -1,9 +1,9 @@
 """Shell. One epoll and one timer heap: the loop under the mock engines and under the load generator.
 
-Why not trio here: at 20,000 tokens a second a task switch per token (4 to 9 µs) would make the generator the thing that is
-measured. Rules: everything is non-blocking and on one thread; a handler never trusts event flags alone (a file descriptor may
-have been closed and reused within one batch), it reads and believes the read; timers are callbacks that return when they are
-due again, so a stream's clock costs one `heapreplace` per token.
+Why not trio here: at 20,000 tokens a second a task switch per token (4 to 9 µs) would make the generator the thing
+that is measured. Rules: everything is non-blocking and on one thread; a handler never trusts event flags alone (a
+file descriptor may have been closed and reused within one batch), it reads and believes the read; timers are
+callbacks that return when they are due again, so a stream's clock costs one `heapreplace` per token.
 
 Time is `time.monotonic_ns`. epoll's own timeout counts in milliseconds; sleeps shorter than 2 ms go through `select`
 on the epoll's descriptor, which counts in microseconds.
@@ -90,7 +90,7 @@ class Reactor:
         return self._epoll.poll(min(int(wait_seconds * 1000) / 1000, 60.0))
 
     def _fire_due(self) -> float:
-        """Run what is due; returns the seconds until the next timer (60 when there is none, 0 when some are still due)."""
+        """Run what is due; returns the seconds until the next timer: 60 without one, 0 if some are still due."""
         timers = self._timers
         now = time.monotonic_ns()
         self._firing_at = now

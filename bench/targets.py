@@ -1,6 +1,7 @@
 """Shell. The things that are measured: started, pinned, waited for, and ended with their whole process group.
 
-Proxies run on one core, the generator and the mocks on another; with a single core nothing is pinned and the output says so.
+Proxies run on one core, the generator and the mocks on another; with a single core nothing is pinned and the output
+says so.
 """
 
 import contextlib

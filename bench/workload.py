@@ -13,7 +13,8 @@ PATHS = {
 }
 # The OpenAI Python SDK's request head, so that parsing costs what it costs with the real one.
 _SDK_HEADERS = (
-    "Accept: application/json\r\nAccept-Encoding: identity\r\nConnection: keep-alive\r\nContent-Type: application/json\r\n"
+    "Accept: application/json\r\nAccept-Encoding: identity\r\nConnection: keep-alive\r\n"
+    "Content-Type: application/json\r\n"
     "User-Agent: OpenAI/Python 2.11.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 2.11.0\r\n"
     "X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n"
     "X-Stainless-Runtime-Version: 3.11.2\r\nX-Stainless-Async: false\r\nx-stainless-retry-count: 0\r\n"
@@ -57,8 +58,8 @@ def encode_body(spec: RequestSpec) -> bytes:
 def encode_request(spec: RequestSpec) -> bytes:
     body = encode_body(spec)
     key = f"Authorization: Bearer {spec.key}\r\n" if spec.key else ""
-    head = f"POST {PATHS[spec.operation]} HTTP/1.1\r\nHost: {spec.host}\r\n{_SDK_HEADERS}{key}Content-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    line = f"POST {PATHS[spec.operation]} HTTP/1.1\r\nHost: {spec.host}\r\n"
+    return f"{line}{_SDK_HEADERS}{key}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def encode_get(path: str, host: str, key: str = "") -> bytes:

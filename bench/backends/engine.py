@@ -1,11 +1,13 @@
 """Shell. The simulated engine behind both dialects: slots, queue, model loads, and the clock of every token.
 
-A request is a `Sequence`. It waits in its lane (vLLM: one lane; Ollama: one per model) until the model is loaded and a slot is
-free, is prefilled, then emits one event per token. Pacing `independent`: each sequence has its own clock, its phase drawn at
-its second token. Pacing `step`: one clock per lane, and every step all running sequences emit, as continuous batching does.
-A client that reads too slowly gets no further tokens until it has taken the last: backpressure reaches the engine.
+A request is a `Sequence`. It waits in its lane (vLLM: one lane; Ollama: one per model) until the model is loaded
+and a slot is free, is prefilled, then emits one event per token. Pacing `independent`: each sequence has its own
+clock, its phase drawn at its second token. Pacing `step`: one clock per lane, and every step all running sequences
+emit, as continuous batching does. A client that reads too slowly gets no further tokens until it has taken the
+last: backpressure reaches the engine.
 
-The per-token path is `_emit`: a format, a CRC over the payload (so that a client can prove it got the same bytes), a send.
+The per-token path is `_emit`: a format, a CRC over the payload (so that a client can prove it got the same bytes),
+a send.
 """
 
 import random
@@ -210,12 +212,10 @@ class Engine:
 
     def _tick(self, sequence: Sequence, due: int) -> int:
         """One sequence's own clock: emit, and say when the next token is due."""
+        if sequence.is_alive and not sequence.peer.is_lagging:
+            self._emit(sequence, due)
         if not sequence.is_alive:
             return 0
-        if not sequence.peer.is_lagging:
-            self._emit(sequence, due)
-            if not sequence.is_alive:
-                return 0
         interval = int(step_seconds(self.settings, len(sequence.lane.running)) * 1e9)
         if sequence.fault is not None and sequence.fault.kind == "slow":
             interval *= 10
@@ -266,17 +266,19 @@ class Engine:
         """What a client must have received, the usage event left out: it may or may not have been cut on the way."""
         rest = b"".join(event for index, event in enumerate(closing.events) if index != closing.usage_index)
         size = sequence.payload_bytes + sequence.sent * sequence.event_bytes + len(rest)
-        self._stats.note_stream(sequence.work, sequence.sent, size, crc32(rest, sequence.crc))
+        fingerprint = (sequence.sent, size, crc32(rest, sequence.crc))
+        self._stats.note_sent(sequence.work, sequence.sent, fingerprint)
 
     def _answer_whole(self, sequence: Sequence, due: int) -> int:
         if sequence.is_alive:
             timing, tokens = sequence.timing, sequence.work.completion_tokens
             timing.first_ns = timing.first_ns or due
             timing.ended_ns = time.monotonic_ns()
-            self._stats.note_answer(sequence.work, tokens)
-            peer = sequence.peer
+            peer, answer = sequence.peer, sequence.work.whole(timing, tokens)
+            body = answer[answer.find(b"\r\n\r\n") + 4 :]
+            self._stats.note_sent(sequence.work, tokens, (0, len(body), crc32(body)))
             self._release(sequence, due)
-            peer.send(sequence.work.whole(timing, tokens))
+            peer.send(answer)
             peer.finish()
         return 0
 

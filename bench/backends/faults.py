@@ -1,8 +1,8 @@
 """Pure. Faults on demand: which kinds exist, and which request is struck.
 
 A rule strikes requests at random (seeded) or the next `count` ones; rules come from the command line at start, from
-`POST /_mock/faults` while running, and for one request from the header `x-mock-fault: kind[:after_tokens]` or from a model
-suffix (`llama!reset_stream`).
+`POST /_mock/faults` while running, and for one request from the header `x-mock-fault: kind[:after_tokens]` or from
+a model suffix (`llama!reset_stream`).
 """
 
 import random

@@ -1,9 +1,9 @@
 """Pure. Ollama on the wire: its own NDJSON endpoints. Its OpenAI-compatible ones are in `ollama_openai.py`.
 
-Source: ollama/ollama api/types.go, server/routes.go, server/sched.go (main, read 2026-11). Heads are Go's net/http (through
-gin): canonical names, `Content-Type`, `Date`, then the length. The head of a stream goes out with its first event, since
-gin writes it lazily. `created_at` of every event is the wall clock with nanoseconds. Deviation: the digits are fixed width
-(Go drops trailing zeros), so that all events of a stream have one size.
+Source: ollama/ollama api/types.go, server/routes.go, server/sched.go (main, read 2026-11). Heads are Go's net/http
+(through gin): canonical names, `Content-Type`, `Date`, then the length. The head of a stream goes out with its
+first event, since gin writes it lazily. `created_at` of every event is the wall clock with nanoseconds. Deviation:
+the digits are fixed width (Go drops trailing zeros), so that all events of a stream have one size.
 """
 
 import email.utils

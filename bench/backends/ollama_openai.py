@@ -1,7 +1,7 @@
 """Pure. Ollama's OpenAI-compatible endpoints, field by field, in front of its own.
 
-Source: ollama/ollama openai/openai.go and middleware/openai.go (main, read 2026-11). Against vLLM's: no role chunk (every delta
-says assistant), `system_fingerprint: fp_ollama`, short ids, no null fields, errors with `code: null`.
+Source: ollama/ollama openai/openai.go and middleware/openai.go (main, read 2026-11). Against vLLM's: no role chunk
+(every delta says assistant), `system_fingerprint: fp_ollama`, short ids, no null fields, errors with `code: null`.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Shell. A mock engine's front: listening socket, connections, faults before the answer, and the control routes.
 
 GET  /_mock/stats     counters, open connections, and who left early (monotonic stamps)
-GET  /_mock/streams   per finished stream: tokens, payload bytes, CRC-32 of the payload without its usage event
-POST /_mock/faults    {"kind", "probability", "count", "after_tokens"} or a list of them; replaces the rules; {} clears them
+GET  /_mock/sent      per finished answer: tokens (0 if not streamed), payload bytes, CRC-32 without the usage event
+POST /_mock/faults    {"kind", "probability", "count", "after_tokens"} or a list of them: the new rules; {} clears them
 POST /_mock/reset     counters to zero
 """
 
@@ -270,8 +270,8 @@ class MockServer:
     def _control(self, request: Request, now: int) -> bytes:
         if request.path == b"/_mock/stats":
             return _control_reply(200, self._stats.summary(self._engine.running, self._engine.waiting, now))
-        if request.path == b"/_mock/streams":
-            return _control_reply(200, self._stats.streams)
+        if request.path == b"/_mock/sent":
+            return _control_reply(200, self._stats.sent)
         if request.path == b"/_mock/reset":
             open_connections = self._stats.connections_open
             self._stats.reset()

@@ -26,7 +26,7 @@ class Stats:
         self.generation_tokens = 0
         self.aborted_total = 0
         self.aborted: deque[dict[str, Any]] = deque(maxlen=MAX_REMEMBERED)
-        self.streams: dict[str, tuple[int, int, int]] = {}
+        self.sent: dict[str, tuple[int, int, int]] = {}
 
     def note_abort(self, work: Work, phase: str, tokens: int, at_ns: int) -> None:
         self.aborted_total += 1
@@ -34,16 +34,13 @@ class Stats:
             {"id": work.id, "route": work.route, "model": work.model, "phase": phase, "tokens": tokens, "at_ns": at_ns}
         )
 
-    def note_stream(self, work: Work, tokens: int, payload_bytes: int, crc: int) -> None:
-        """A stream that was sent to its end: what its client must have received."""
-        self.note_answer(work, tokens)
-        self.streams[work.id] = (tokens, payload_bytes, crc)
-        if len(self.streams) > MAX_REMEMBERED:
-            del self.streams[next(iter(self.streams))]
-
-    def note_answer(self, work: Work, tokens: int) -> None:
+    def note_sent(self, work: Work, tokens: int, fingerprint: tuple[int, int, int]) -> None:
+        """An answer that was sent to its end: (tokens, payload bytes, CRC-32) that its client must have received."""
         self.prompt_tokens += work.prompt_tokens
         self.generation_tokens += tokens
+        self.sent[work.id] = fingerprint
+        if len(self.sent) > MAX_REMEMBERED:
+            del self.sent[next(iter(self.sent))]
 
     def summary(self, running: int, waiting: int, now_ns: int) -> dict[str, Any]:
         return {

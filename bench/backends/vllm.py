@@ -1,10 +1,10 @@
 """Pure. vLLM's OpenAI server on the wire, field by field.
 
 Source: vllm-project/vllm, vllm/entrypoints/openai/chat_completion/{protocol,serving}.py, completion/serving.py,
-engine/protocol.py and serve/engine/protocol.py as of late 2025 (0.11 to 0.13), read 2026-11. Heads are uvicorn's (httptools
-implementation): lower-case names, `date`, `server`, then the application's. Fields that pydantic's `exclude_unset` drops are
-absent here, those set to None are null. One deviation: the finish chunk never carries a token of its own, so that the number
-of content chunks is `usage.completion_tokens`.
+engine/protocol.py and serve/engine/protocol.py as of late 2025 (0.11 to 0.13), read 2026-11. Heads are uvicorn's
+(httptools implementation): lower-case names, `date`, `server`, then the application's. Fields that pydantic's
+`exclude_unset` drops are absent here, those set to None are null. One deviation: the finish chunk never carries a
+token of its own, so that the number of content chunks is `usage.completion_tokens`.
 """
 
 import email.utils
@@ -50,8 +50,8 @@ class Shape:
     """One kind of completion on the wire: its events while streaming, and its whole answer."""
 
     id: str
-    opening: tuple[bytes, ...]
-    event: bytes
+    opening: tuple[dict[str, Any], ...]
+    token: dict[str, Any]
     usage_chunk: dict[str, Any]
     finish: Callable[[str], bytes]
     whole: Callable[[str, str, dict[str, Any]], dict[str, Any]]
@@ -96,7 +96,7 @@ class Vllm:
         return self.error(503, "The engine's waiting queue is full.", now_utc)
 
     def metrics(self, running: int, waiting: int, prompt_tokens: int, generation_tokens: int, now_utc: int) -> Reply:
-        label = '{engine="0",model_name="%s"}' % self._settings.models[0]
+        label = f'{{engine="0",model_name="{self._settings.models[0]}"}}'
         usage = min(1.0, running / self._settings.max_num_seqs)
         gauges = {"num_requests_running": running, "num_requests_waiting": waiting, "kv_cache_usage_perc": usage}
         counters = {"prompt_tokens_total": prompt_tokens, "generation_tokens_total": generation_tokens}
@@ -170,8 +170,7 @@ class Vllm:
             return self.error(400, str(exc), now_utc)
         if not self._has_model(wanted.model):
             return self._unknown_model(wanted.model, now_utc)
-        shape = self._chat_shape(wanted.model, now_utc)
-        return self._work(request, wanted, wanted.token_limit, shape, now_utc)
+        return self._work(request, wanted, wanted.token_limit, self._chat_shape(wanted.model, now_utc), now_utc)
 
     def _chat_shape(self, model: str, now_utc: int) -> Shape:
         chat_id = f"chatcmpl-{self._next_id()}"
@@ -192,7 +191,7 @@ class Vllm:
             answer |= {"system_fingerprint": None, "usage": usage | {"prompt_tokens_details": None}}
             return answer | {"prompt_logprobs": None, "prompt_token_ids": None, "kv_transfer_params": None}
 
-        return Shape(chat_id, (_event(dump(opening)),), _template(token), base | {"choices": []}, finish, whole)
+        return Shape(chat_id, (opening,), token, base | {"choices": []}, finish, whole)
 
     def _completion(self, request: Request, now_utc: int) -> Reply | Work:
         try:
@@ -218,7 +217,7 @@ class Vllm:
             answer = base | {"choices": [last], "service_tier": None, "system_fingerprint": None}
             return answer | {"usage": usage | {"prompt_tokens_details": None}, "kv_transfer_params": None}
 
-        return Shape(text_id, (), _template(token), base | {"choices": []}, finish, whole)
+        return Shape(text_id, (), token, base | {"choices": []}, finish, whole)
 
     def _work(
         self,
@@ -232,6 +231,7 @@ class Vllm:
             return self.error(400, f"max_tokens must be at least 1, got {limit}.", now_utc, "max_tokens")
         prompt_tokens = count_prompt_tokens(len(request.body))
         reason = "stop" if limit is None else "length"
+        stream = bool(wanted.stream)
         wants_usage = wanted.stream_options is not None and bool(wanted.stream_options.include_usage)
 
         def close(_timing: Timing, sent: int) -> Closing:
@@ -254,11 +254,12 @@ class Vllm:
             id=shape.id,
             prompt_tokens=prompt_tokens,
             completion_tokens=self._settings.answer_tokens if limit is None else limit,
-            stream=bool(wanted.stream),
+            stream=stream,
             head=head,
             head_at_once=True,
-            opening=shape.opening,
-            event=shape.event,
+            # Encoded only where they are sent: half of what an answer that does not stream would cost here.
+            opening=tuple(_event(dump(chunk)) for chunk in shape.opening) if stream else (),
+            event=_template(shape.token) if stream else b"",
             is_dated=False,
             closing=close,
             whole=answer,

@@ -1,15 +1,15 @@
 """Pure. What an engine's dialect says about one request: an answer at once, or work that takes time.
 
-The dialects (`vllm.py`, `ollama.py`) turn requests into these values; the engine (`engine.py`) turns them into bytes at the
-right moments. A token event is a `bytes` template with one `%019d` in it for the stamp (monotonic nanoseconds), chunk framing
-included, so that a token costs one format and one send.
+The dialects (`vllm.py`, `ollama.py`) turn requests into these values; the engine (`engine.py`) turns them into
+bytes at the right moments. A token event is a `bytes` template with one `%019d` in it for the stamp (monotonic
+nanoseconds), chunk framing included, so that a token costs one format and one send.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 STAMP = b"%019d"
-# What stands in every token's text: `t`, the stamp, a space. Fixed width, so that every event of a stream has the same size.
+# Every token's text: `t`, the stamp, a space. Fixed width, so that all events of a stream have one size.
 TOKEN_TEXT = b"t" + STAMP + b" "
 TOKEN_TEXT_BYTES = 21
 LAST_CHUNK = b"0\r\n\r\n"
@@ -37,7 +37,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """The end of a stream: events in order, and which of them is the usage event (clients may not have asked for it)."""
+    """The end of a stream: its events, and which of them is the usage event (a proxy may cut it)."""
 
     events: tuple[bytes, ...]
     usage_index: int | None = None
