@@ -53,7 +53,7 @@ class _Ring:
         self.heap: list[tuple[int, int, int, Flow]] = []  # ready_round, position, stamp, flow
         self.round = 0
         self.position = 0  # how far the pointer has come in this round
-        self.joined = 0
+        self.joined = 0  # joins so far: they number the positions
         self.waiting = 0  # jobs
         self.backlogged = 0  # flows
         self.sweep_at = _MIN_FLOWS_TO_SWEEP
@@ -96,7 +96,7 @@ class Wdrr:
         if flow.waiting == 1:
             self._join(ring, flow, job.weight)
         elif job.weight != flow.weight:
-            self._credit(ring, flow)
+            self._credit(ring, flow)  # at the old weight
             self._reweigh(flow, job.weight)
             self._rekey(ring, flow)
 
@@ -203,15 +203,22 @@ class Wdrr:
             flow.visited_round = visited_round
 
     def _join(self, ring: _Ring, flow: Flow, weight: int) -> None:
-        """Enter the ring as this round's last, with what is carried over from before."""
+        """Enter the ring with what is carried over: this round's last, or its first if it has had its visit already.
+
+        So the visited always stand before the pointer and the others behind it, and no two flows that wait can ever
+        be more than one visit apart: the bound rests on it.
+        """
         flow.deficit = self._carried_over(ring, flow)
-        flow.visited_round = max(flow.visited_round, ring.round - 1)
         flow.tab += 1
         flow.tab_tokens = 0
         self._reweigh(flow, weight)
         ring.joined += 1
         ring.backlogged += 1
-        flow.position = ring.joined
+        if flow.visited_round < ring.round:
+            flow.visited_round = ring.round - 1
+            flow.position = ring.joined
+        else:
+            flow.position = -ring.joined
         self._push(ring, flow, _ready_round(flow))
 
     def _carried_over(self, ring: _Ring, flow: Flow) -> int:
@@ -228,6 +235,7 @@ class Wdrr:
 
     def _rekey(self, ring: _Ring, flow: Flow) -> None:
         """The deficit, the weight or the head has changed: so may the round it is ready in."""
+        self._credit(ring, flow)
         ready_round = _ready_round(flow)
         if ready_round != flow.ready_round:
             self._push(ring, flow, ready_round)

@@ -1,12 +1,16 @@
 """Shell. The hand-over of slots: nobody is forgotten, nothing is held twice, no slot idles."""
 
-from functools import partial
+import math
+from dataclasses import dataclass
 
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mrproxy.errors import Code, Refused
+from mrproxy.scheduler.fifo import Fifo
 from mrproxy.scheduler.grant import Grant, Scheduler
 from mrproxy.scheduler.job import Job
 from mrproxy.scheduler.placement import LeastLoad
@@ -411,39 +415,96 @@ async def test_limits_of_a_reload_apply_to_who_comes_next(autojump_clock):
             await subject.wait_grant(job())
 
 
-@pytest.mark.parametrize("slots", [1, 2, 5])
-async def test_any_mix_of_cancels_deadlines_and_releases_balances_to_zero(autojump_clock, slots: int):
-    """Many callers on two backends; each is cancelled at another moment. No slot idles while somebody could use it."""
-    one, two = FakeBackend("one", slots), FakeBackend("two", slots)
-    subject = scheduler(x=[one, two], y=[two], limits=Limits(queue_deadline_seconds=11))
-    ended: list[str] = []
+@dataclass
+class Caller:
+    flow: str
+    model: str
+    cost: int
+    true_cost: int | None
+    arrives_at: int
+    works: int
+    leaves_after: int | None
+    fails: bool
 
-    async def caller(number: int) -> None:
-        model = "y" if number % 3 == 0 else "x"
-        with trio.move_on_after(1 + number * 7 % 23):
+
+CALLERS = st.lists(
+    st.builds(
+        Caller,
+        flow=st.sampled_from("abc"),
+        model=st.sampled_from("xy"),
+        cost=st.integers(1, 400),
+        true_cost=st.none() | st.integers(0, 400),
+        arrives_at=st.integers(0, 6),
+        works=st.integers(0, 3),
+        leaves_after=st.none() | st.integers(0, 6),
+        fails=st.booleans(),
+    ),
+    max_size=25,
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(CALLERS, st.integers(1, 2), st.sampled_from([3, 60]), st.sampled_from(["wdrr", "wdrr with memory", "fifo"]))
+def test_any_mix_of_cancels_deadlines_retries_and_releases_balances_to_zero(callers, slots, deadline, discipline):
+    """Times are whole seconds, so that arrivals, releases, cancellations and deadlines meet in one tick."""
+    disciplines = {"wdrr": Wdrr(100, 0), "wdrr with memory": Wdrr(1, 500), "fifo": Fifo()}
+    trio.run(
+        Balance(callers, slots, deadline, disciplines[discipline]).run,
+        clock=trio.testing.MockClock(autojump_threshold=0),
+    )
+
+
+class Balance:
+    """`one` serves x, `two` serves x and y; in every quiet moment no slot idles that a waiting job could use."""
+
+    def __init__(self, callers: list[Caller], slots: int, deadline: int, discipline: Wdrr | Fifo) -> None:
+        self.callers = callers
+        self.one, self.two = FakeBackend("one", slots), FakeBackend("two", slots)
+        backends = FakeBackends({"x": [self.one, self.two], "y": [self.two]})
+        limits = Limits(queue_deadline_seconds=deadline)
+        self.discipline = discipline
+        self.subject = Scheduler(discipline, LeastLoad(), backends, limits)
+        self.ended = 0
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as watched:
+            watched.start_soon(self.watch)
+            async with trio.open_nursery() as nursery:
+                for caller in self.callers:
+                    nursery.start_soon(self.call, caller)
+            watched.cancel_scope.cancel()
+        assert self.ended == len(self.callers)
+        assert self.one.in_flight == self.two.in_flight == 0
+        assert self.subject.waiting_total == self.discipline.waiting_total == 0
+        assert self.subject.statistics() == ()
+
+    async def call(self, caller: Caller) -> None:
+        await trio.sleep(caller.arrives_at)
+        job = Job(caller.flow, 1, caller.model, caller.cost, trio.current_time())
+        with trio.move_on_after(math.inf if caller.leaves_after is None else caller.leaves_after):
             try:
-                with await subject.wait_grant(job(f"u{number % 5}", model, cost=number * 37 % 400 + 1)) as grant:
-                    await trio.sleep(number % 4)
-                    grant.release(number * 53 % 500)
-                    ended.append("served")
+                await self.work(caller, job)
             except Refused:
-                ended.append("refused")
+                assert not job.is_waiting
+        self.ended += 1
 
-    async def watch() -> None:
+    async def work(self, caller: Caller, job: Job) -> None:
+        grant = self.subject.try_grant(job) or await self.subject.wait_grant(job)
+        with grant:
+            await trio.sleep(caller.works)
+            if not caller.fails:
+                grant.release(caller.true_cost)
+                return
+            with await self.subject.regrant(grant, {grant.backend.name}) as second:
+                assert second.backend is not grant.backend
+                await trio.sleep(caller.works)
+
+    async def watch(self) -> None:
         while True:
             await trio.testing.wait_all_tasks_blocked()
-            if subject.waiting("x"):
-                assert one.in_flight == one.max_concurrent
-            if subject.waiting("x") or subject.waiting("y"):
-                assert two.in_flight == two.max_concurrent
+            if self.discipline.waiting("x"):
+                assert self.one.in_flight == self.one.max_concurrent
+            if self.discipline.waiting_total:
+                assert self.two.in_flight == self.two.max_concurrent
             await trio.sleep(0.5)
-
-    async with trio.open_nursery() as watched:
-        watched.start_soon(watch)
-        async with trio.open_nursery() as callers:
-            for number in range(60):
-                callers.start_soon(partial(caller, number))
-        watched.cancel_scope.cancel()
-    assert "served" in ended
-    assert one.in_flight == two.in_flight == subject.waiting_total == 0
-    assert subject.statistics() == ()
