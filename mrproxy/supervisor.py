@@ -47,9 +47,8 @@ POLL_SECONDS = 0.05
 # Between a worker's own drain deadline and our SIGKILL: in-band errors, settled entries, the last journal records.
 KILL_AFTER_DRAIN_SECONDS = 5.0
 CONTROL_STOP_SECONDS = 5.0
-# A relayed request has two sockets; the rest is for the journal, pools, probes and Python itself.
-DESCRIPTORS_PER_CONNECTION = 2
-SPARE_DESCRIPTORS = 1000
+# Sockets to backends (slots, pools, probes), the journal and Python itself; each client connection is one more.
+SPARE_DESCRIPTORS = 2000
 
 LoadSettings = Callable[[], Settings]
 
@@ -306,7 +305,7 @@ def raise_descriptor_limit(settings: Settings, log: Log) -> None:
     """The soft limit (often 1024, for programs that use select) to the hard one; children inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    needed = settings.max_connections * DESCRIPTORS_PER_CONNECTION + SPARE_DESCRIPTORS
+    needed = settings.max_connections + SPARE_DESCRIPTORS
     if hard != resource.RLIM_INFINITY and hard < needed:
         log.warning("the limit of open files is too low for max_connections", limit=hard, needed=needed)
 

@@ -123,6 +123,9 @@ class Settings:
     keep_alive_idle_seconds: float = seconds(
         DOOR, 75, "Between two requests on one connection.", precedent="nginx 75 s, AWS load balancers 60 s"
     )
+    client_write_idle_seconds: float = seconds(
+        DOOR, 60, "A client that takes no byte of its answer for so long is given up.", precedent="nginx 60 s"
+    )
     max_connections: int = count(DOOR, 10_000, "Open client connections.", precedent="the C10K problem; ulimit applies")
     max_connections_per_address: int = count(
         DOOR, 4096, "Open client connections from one address.", precedent="generous: one NAT or proxy may be a campus"
