@@ -225,8 +225,8 @@ class Supervisor:
         for name in self.workers:
             while not await is_serving(directory.worker_socket(name)):  # noqa: ASYNC110  another process: no Event
                 await trio.sleep(POLL_SECONDS)
-        self.out.write(f"mrproxy is ready on {url_of(self.settings, listener)}\n")
-        self.out.flush()
+        names = [each.name for each in self.settings.backends] or list(self.found)
+        announce_ready(self.out, url_of(self.settings, listener), names)
 
 
 def control_command(directory: DataDirectory, lifeline: int) -> Command:
@@ -331,6 +331,16 @@ def url_of(settings: Settings, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host) or (f"[{host}]" if ":" in host else host)
     return f"{'https' if settings.tls_cert else 'http'}://{shown}:{port}"
+
+
+def announce_ready(out: TextIO, url: str, backends: Sequence[str]) -> None:
+    """One line for programs that wait for it; a person on a terminal also learns what to do next."""
+    out.write(f"mrproxy is ready on {url}\n")
+    if out.isatty():
+        out.write(f"  OpenAI SDKs: {url}/v1   Ollama clients: {url}   Ctrl-C drains and stops\n")
+        known = ", ".join(backends) or "none yet; looking on this machine, or start with --backend KIND=URL"
+        out.write(f"  backends: {known}\n")
+    out.flush()
 
 
 def announce_key(out: TextIO, key: str) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ import pytest
 import trio
 import trio.testing
 
+from mrproxy.child import Command, Running, launch_process
 from mrproxy.config import Backend, ConfigError, Settings
 from mrproxy.link import snapshot as snapshots
 from mrproxy.provision import open_data_directory, supervisor_pid
-from mrproxy.supervisor import Supervisor, announce_key, bound_listener, is_serving, only_one, url_of
+from mrproxy.supervisor import Supervisor, announce_key, announce_ready, bound_listener, is_serving, only_one, url_of
 from mrproxy.telemetry.log import Log
 from tests.fakes.process import FakeLaunch, FakeProcess
 
@@ -284,6 +286,61 @@ async def test_only_200_counts_as_serving(tmp_path):
     assert await is_serving(path) is False
 
 
+WORKER = """
+import os, signal, socket, sys, threading
+if sys.argv[1] == "control":
+    signal.pause()
+status = os.path.join(os.path.dirname(sys.argv[sys.argv.index("--snapshot") + 1]), "run", "worker-w1.sock")
+if os.path.exists(status):
+    os.unlink(status)
+inside = socket.socket(socket.AF_UNIX)
+inside.bind(status)
+inside.listen()
+def answer():
+    while True:
+        client, _ = inside.accept()
+        client.recv(999)
+        client.send(b"HTTP/1.1 200 OK\\r\\n\\r\\n")
+        client.close()
+threading.Thread(target=answer, daemon=True).start()
+listener = socket.socket(fileno=int(sys.argv[sys.argv.index("--listen-fd") + 1]))
+listener.setblocking(True)
+while True:
+    client, _ = listener.accept()
+    client.send(str(os.getpid()).encode())
+    client.close()
+"""
+
+
+async def who_answers(port: int) -> int:
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    async with stream:
+        return int(b"".join([piece async for piece in stream]))
+
+
+@pytest.mark.slow
+async def test_a_real_worker_that_is_killed_costs_no_connection_attempt(make_scene):
+    scene = make_scene()
+
+    async def launch_script(command: Command, *, task_status: trio.TaskStatus[Running]) -> object:
+        arguments = (sys.executable, "-I", "-c", WORKER, *command.arguments[3:])
+        return await launch_process(Command(arguments, command.inherited), task_status=task_status)
+
+    scene.supervisor.launch = launch_script
+    with trio.fail_after(40):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(scene.supervisor.serve)
+            await wait_until_slowly(lambda: "mrproxy is ready" in scene.out.getvalue())
+            port = int(scene.out.getvalue().rpartition(":")[2])
+            first = await who_answers(port)
+            os.kill(first, signal.SIGKILL)
+            second = await who_answers(port)  # connects to the backlog, and is answered by the next worker
+            signal.raise_signal(signal.SIGTERM)
+    assert second != first
+    assert [line["reason"] for line in scene.events("child ended")] == ["killed by SIGKILL"]
+    assert {line["reason"] for line in scene.events("child stopped")} == {"killed by SIGTERM"}
+
+
 def test_a_second_supervisor_on_the_same_directory_is_refused(tmp_path):
     directory = open_data_directory(str(tmp_path))
     with only_one(directory), pytest.raises(ConfigError, match=rf"in use by another mrproxy \(pid {os.getpid()}\)"):
@@ -326,11 +383,23 @@ def test_the_ipv6_wildcard_serves_both_families():
         socket.create_connection(("127.0.0.1", port)).close()
 
 
-def test_a_key_is_emphasised_on_a_terminal_only():
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_a_person_on_a_terminal_learns_what_to_do_next():
+    terminal, pipe = Terminal(), io.StringIO()
+    announce_ready(terminal, "http://h:1", ["vllm-9001"])
+    announce_ready(terminal, "http://h:1", [])
+    announce_ready(pipe, "http://h:1", ["vllm-9001"])
+    assert pipe.getvalue() == "mrproxy is ready on http://h:1\n"
+    assert "OpenAI SDKs: http://h:1/v1" in terminal.getvalue()
+    assert "backends: vllm-9001\n" in terminal.getvalue()
+    assert "start with --backend KIND=URL" in terminal.getvalue()
+
+
+def test_a_key_is_emphasised_on_a_terminal_only():
     terminal, pipe = Terminal(), io.StringIO()
     announce_key(terminal, "k")
     announce_key(pipe, "k")

@@ -47,7 +47,7 @@ def cat(config_file: Path | None, data_dir: str | None, paths: tuple[Path, ...],
             for record in records_of(chosen):
                 click.echo(msgspec.json.encode(row_of(record)))
         else:
-            print_rows([row_of(record) for record in records_of(chosen)], as_json=False, columns=CAT_COLUMNS)
+            print_rows(map(row_of, records_of(chosen)), as_json=False, columns=CAT_COLUMNS)
 
 
 @journal.command()

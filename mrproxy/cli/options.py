@@ -60,6 +60,8 @@ def errors_for_people() -> Iterator[None]:
         yield
     except ConfigError as exc:
         raise click.ClickException(str(exc)) from exc
+    except BrokenPipeError:  # `… | head` has seen enough; click ends quietly
+        raise
     except OSError as exc:
         raise click.ClickException(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc)) from exc
 

@@ -1,7 +1,7 @@
 """Shell. Lists for people and for programs: a table on a terminal, tab-separated text on a pipe, JSON on request."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 import msgspec
@@ -11,10 +11,10 @@ def print_json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
-def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, columns: Sequence[str]) -> None:
-    """`columns` are the keys shown, in order; JSON has all of a row's keys."""
+def print_rows(rows: Iterable[Mapping[str, object]], *, as_json: bool, columns: Sequence[str]) -> None:
+    """`columns` are the keys shown, in order; JSON has all of a row's keys. On a pipe rows pass one by one."""
     if as_json:
-        print_json(rows)
+        print_json(list(rows))
     elif sys.stdout.isatty():
         print_table(rows, columns)
     else:
@@ -23,7 +23,7 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool, columns: 
             click.echo("\t".join(shown(row.get(column)) for column in columns))
 
 
-def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+def print_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
     from rich.console import Console  # imported here: workers start through this package and need none of it
     from rich.table import Table
     from rich.text import Text
