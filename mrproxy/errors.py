@@ -63,9 +63,7 @@ class Code(enum.StrEnum):
 def status_of(code: Code) -> int:
     """The HTTP status of an error code; a new code cannot forget its status."""
     match code:
-        case (
-            Code.BAD_REQUEST | Code.INVALID_JSON | Code.MISSING_FIELD | Code.INVALID_FIELD
-        ):
+        case Code.BAD_REQUEST | Code.INVALID_JSON | Code.MISSING_FIELD | Code.INVALID_FIELD:
             return 400
         case Code.MISSING_KEY | Code.INVALID_KEY | Code.EXPIRED_KEY:
             return 401

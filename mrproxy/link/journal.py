@@ -59,7 +59,18 @@ def segments(directory: Path, worker: str | None = None) -> list[Segment]:
 class Writer:
     """Appends records to one worker's segments. Only the constructor may raise."""
 
-    __slots__ = ("_directory", "_fd", "_offset", "_segment_bytes", "_sequence", "found_torn", "lost_records", "worker")
+    __slots__ = (
+        "_directory",
+        "_fd",
+        "_offset",
+        "_segment_bytes",
+        "_sequence",
+        "found_torn",
+        "lost_records",
+        "records",
+        "worker",
+        "written_bytes",
+    )
 
     def __init__(self, directory: Path, worker: str, segment_bytes: int) -> None:
         """Begin a new segment after whatever is there; `found_torn` says if the newest one ends in half a record."""
@@ -67,6 +78,8 @@ class Writer:
             raise ValueError(f"a worker's name may have letters, digits and ._- only, not {worker!r}")
         self.worker = worker
         self.lost_records = 0
+        self.records = 0
+        self.written_bytes = 0
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._fd = -1
@@ -100,6 +113,8 @@ class Writer:
                 self.lost_records += 1
                 return 0
         self._offset += size
+        self.records += 1
+        self.written_bytes += size
         if self._offset >= self._segment_bytes:
             self._try_begin_segment()
         return size

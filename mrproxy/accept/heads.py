@@ -1,0 +1,73 @@
+"""Pure. Request heads with what follows from them alone, and a cache of them.
+
+An SDK sends the same head again and again, but for the digits of Content-Length. So a parsed and routed head is kept
+under its bytes without those digits (`wire.http1.split_length`), and the next request with it costs one dict lookup
+instead of a parse: 1 µs instead of 14, measured with the openai SDK's head of 15 lines. Only heads that passed every
+check are kept, and the digits themselves are checked each time; what is equal byte for byte cannot parse otherwise.
+"""
+
+import re
+
+from mrproxy.dialects.routes import Route, find_route
+from mrproxy.errors import ClientError, Code
+from mrproxy.wire.http1 import RequestHead, parse_request_head, split_length
+
+_CACHED_HEADS = 2048
+# Longer heads carry cookies or tokens that change; keeping them would only cost memory (2048 × 4 KiB at most).
+_CACHED_HEAD_BYTES = 4096
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class Head:
+    """A request head, routed. Shared between equal requests, so nothing of one request is kept in it.
+
+    `credential` is the key as sent, or None; `request_id` the caller's own id, if it is a harmless one.
+    """
+
+    __slots__ = ("content_type", "credential", "http", "origin", "request_id", "route")
+
+    def __init__(self, http: RequestHead) -> None:
+        self.http = http
+        self.route: Route = find_route(http.method, http.path, http.get(b"accept"))
+        self.credential = find_credential(http)
+        given = http.get(b"x-request-id")
+        self.request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else None
+        self.origin = http.get(b"origin")
+        self.content_type = http.get(b"content-type")
+
+
+def find_credential(http: RequestHead) -> bytes | None:
+    """The key: `Authorization: Bearer`, else `X-API-Key` (Anthropic's SDK). Never from the URL: URLs are logged."""
+    authorization = http.get(b"authorization")
+    if authorization is not None:
+        scheme, _, credential = authorization.partition(b" ")
+        if scheme.lower() == b"bearer" and credential.strip():
+            return credential.strip()
+    return http.get(b"x-api-key") or None
+
+
+class HeadCache:
+    """raw head -> (Head, content length). One per worker."""
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, Head] = {}
+
+    def find(self, raw: bytes, max_headers: int, max_target_bytes: int) -> tuple[Head, int]:
+        """Length -1: the head has none. Raises ClientError with `closes` set."""
+        key, length = split_length(raw)
+        head = self._heads.get(key)
+        if head is not None:
+            return head, length
+        http = parse_request_head(raw, max_headers)
+        if len(http.target) > max_target_bytes:
+            raise ClientError(Code.TARGET_TOO_LONG, f"request target longer than {max_target_bytes} bytes", closes=True)
+        head = Head(http)
+        if key and len(key) <= _CACHED_HEAD_BYTES and (length >= 0) == (http.content_length >= 0):
+            if len(self._heads) >= _CACHED_HEADS:
+                self._heads.clear()
+            self._heads[key] = head
+        return head, http.content_length
+
+    def forget(self) -> None:
+        """After a reload: limits may have become stricter."""
+        self._heads.clear()

@@ -1,0 +1,257 @@
+"""Shell. Builds each process and owns its root nursery; only this module knows all parts.
+
+    worker ─┬─ signals (SIGTERM drains, SIGHUP reloads)
+            ├─ registry ─── a nursery per backend: pump, sweep, probe, TLS bridges
+            ├─ control uplink: pump, sweep
+            ├─ commands' door: the worker's Unix socket
+            ├─ loop lag
+            └─ front door: poller, sweep, accept ─── a task per connection (lifecycle.serve_connection)
+    control ─┬─ signals
+             └─ serve_control (Hypercorn, journal reader)
+Nothing else starts tasks, and nothing outlives these trees. Read next: `lifecycle.py`.
+"""
+
+import gc
+import os
+import signal
+import socket
+import ssl
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from mrproxy.accept.client import Client
+from mrproxy.accept.door import Door
+from mrproxy.clock import utc_now
+from mrproxy.commands import Commands
+from mrproxy.config import Settings
+from mrproxy.control.server import serve_control
+from mrproxy.counters import Counters
+from mrproxy.errors import Code
+from mrproxy.forwarding import ControlUplink
+from mrproxy.identity.callers import Identity
+from mrproxy.ledger.entry import Ledger
+from mrproxy.ledger.spent import Spent
+from mrproxy.lifecycle import serve_connection
+from mrproxy.link.journal import Writer
+from mrproxy.link.snapshot import Snapshot, SnapshotError, read
+from mrproxy.provision import DataDirectory, open_data_directory, read_secret
+from mrproxy.scheduler.cost import CostModel
+from mrproxy.scheduler.fifo import Fifo
+from mrproxy.scheduler.grant import Discipline, Scheduler
+from mrproxy.scheduler.placement import placement_policy
+from mrproxy.scheduler.wdrr import Wdrr
+from mrproxy.stages import Stages
+from mrproxy.telemetry.log import Log, open_log
+from mrproxy.upstream.registry import Registry
+from mrproxy.upstream.retry_budget import RetryBudget
+
+STDERR = 2
+_LAG_SECONDS = 0.25
+# After the drain deadline: time for in-stream errors to be sent and entries to be settled.
+_GOODBYE_SECONDS = 2.0
+
+
+def run_worker(snapshot_path: Path, *, name: str, listen_fd: int) -> None:
+    """The relay plane: one process, one thread, one loop. Returns when it has drained."""
+    snapshot = read(snapshot_path)
+    log = open_log(STDERR, utc_now, f"worker {name}").at_level(snapshot.settings.log_level)
+    listener = socket.socket(fileno=listen_fd)
+    listener.setblocking(False)
+    trio.run(Worker(name, snapshot_path, snapshot, listener, log).run)
+
+
+def run_control(snapshot_path: Path) -> None:
+    """The control plane's process."""
+    settings = read(snapshot_path).settings
+    log = open_log(STDERR, utc_now, "control").at_level(settings.log_level)
+    trio.run(_control, settings, snapshot_path.parent, log)
+
+
+async def _control(settings: Settings, data_dir: Path, log: Log) -> None:
+    drain = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_drain_on_signal, drain)
+        await serve_control(settings, data_dir, drain=drain, log=log)
+        nursery.cancel_scope.cancel(reason="served")
+
+
+async def _drain_on_signal(drain: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+        task_status.started()
+        async for number in received:
+            if number != signal.SIGHUP:  # a reload: nothing here depends on it yet
+                drain.set()
+
+
+class Worker:
+    """One relay process: its stages, built once, and its task tree."""
+
+    def __init__(self, name: str, snapshot_path: Path, snapshot: Snapshot, listener: socket.socket, log: Log) -> None:
+        settings = snapshot.settings
+        self._name = name
+        self._snapshot_path = snapshot_path
+        self._snapshot = snapshot
+        self._listener = listener
+        self._log = log
+        self._drain = trio.Event()
+        self._directory: DataDirectory = open_data_directory(str(snapshot_path.parent))
+        counters = Counters()
+        registry = Registry(counters, self._crashed)
+        self._stages = stages = Stages(
+            worker=name,
+            settings=settings,
+            clock=utc_now,
+            counters=counters,
+            identity=Identity(read_secret(self._directory), utc_now),
+            ledger=_ledger(self._directory),
+            costs=CostModel(),
+            scheduler=Scheduler(_discipline(settings), placement_policy(settings.placement), registry, settings),
+            registry=registry,
+            retry_budget=RetryBudget(settings.retry_budget_percent, 0.0),
+            journal=Writer(self._directory.journal, name, settings.journal_segment_bytes),
+            control=ControlUplink(
+                str(self._directory.control_socket), settings, counters, partial(self._crashed, "control uplink")
+            ),
+        )
+        registry.changed = stages.scheduler.capacity_changed
+        self._door = Door(settings, counters, self._serve, self._crashed)
+        self._commands = Commands(stages, self._door, lambda: self._snapshot.generation, self._reload)
+        self._commands_door = Door(settings, Counters(), self._commands.serve_connection, self._crashed)
+
+    async def _serve(self, client: Client) -> None:
+        await serve_connection(client, self._stages)
+
+    def _crashed(self, where: str, error: Exception) -> None:
+        """The borders report here: a bug, or descriptors that ran out. Never a request's content."""
+        self._stages.counters.crashes += 1
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        line = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place is not None else ""
+        self._log.error("unexpected error", where=where, kind=type(error).__name__, reason=str(error)[:300], line=line)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, drain, and return."""
+        stages, snapshot = self._stages, self._snapshot
+        stages.retry_budget = RetryBudget(snapshot.settings.retry_budget_percent, trio.current_time())
+        stages.identity.load(snapshot)
+        stages.ledger.load(snapshot.keys, snapshot.users, trio.current_time())
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._obey_signals, name="signals")
+            await nursery.start(stages.control.run, name="control uplink")
+            await nursery.start(stages.registry.run, snapshot.backends, snapshot.settings, name="registry")
+            nursery.start_soon(self._watch_lag, name="loop lag")
+            with self._command_socket() as commands:
+                door = partial(self._commands_door.run, [commands], trio.Event(), None)
+                await nursery.start(door, name="commands")
+                settle_garbage()
+                self._log.info("worker serves", backends=len(snapshot.backends), keys=len(snapshot.keys))
+                await self._serve_until_drained()
+                nursery.cancel_scope.cancel(reason="drained")
+        stages.journal.close()
+        self._log.info("worker ended", requests=sum(stages.counters.requests.values()))
+
+    async def _serve_until_drained(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_drain, nursery.cancel_scope, name="drain deadline")
+            await self._door.run([self._listener], self._drain, _tls(self._snapshot.settings))
+            nursery.cancel_scope.cancel(reason="drained")
+
+    async def _end_drain(self, everything: trio.CancelScope) -> None:
+        """At the deadline streams end with an error in their own dialect; what is left then is cut."""
+        await self._drain.wait()
+        self._log.info("draining", connections=len(self._door.clients))
+        await trio.sleep(self._stages.settings.drain_seconds)
+        for backend in self._stages.registry.backends.values():
+            backend.withdraw("the gateway is shutting down", Code.DRAINING)
+        await trio.sleep(_GOODBYE_SECONDS)
+        everything.cancel(reason="the drain deadline has passed")
+
+    async def _obey_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+            task_status.started()
+            async for number in received:
+                if number == signal.SIGHUP:
+                    await self._reload()
+                elif self._drain.is_set():
+                    os._exit(1)  # the second time: whoever asks twice does not want to wait
+                else:
+                    self._drain.set()
+
+    async def _reload(self) -> str:
+        """Take over the snapshot on disk, all of it or nothing; the reason why not, or an empty text."""
+        try:
+            snapshot = read(self._snapshot_path)
+        except SnapshotError as exc:
+            self._log.error("reload refused", reason=str(exc))
+            return str(exc)
+        stages, settings = self._stages, snapshot.settings
+        self._snapshot = snapshot
+        stages.settings = settings
+        stages.scheduler.settings = settings
+        stages.control.pump.pace = settings
+        stages.identity.load(snapshot)
+        stages.ledger.load(snapshot.keys, snapshot.users, trio.current_time())
+        self._door.apply(settings)
+        await stages.registry.apply(snapshot.backends, settings)
+        self._log.info("reloaded", generation=snapshot.generation, backends=len(snapshot.backends))
+        return ""
+
+    async def _watch_lag(self) -> None:
+        """How late a task runs that wanted to run at a certain time: what every other task waits, too."""
+        counters = self._stages.counters
+        while True:
+            due_at = trio.current_time() + _LAG_SECONDS
+            await trio.sleep_until(due_at)
+            lag = trio.current_time() - due_at
+            counters.event_loop_lag_seconds = lag
+            counters.event_loop_lag_worst_seconds = max(lag, counters.event_loop_lag_worst_seconds)
+
+    def _command_socket(self) -> socket.socket:
+        """Only the owner may command; a socket left by a killed worker of this name is replaced."""
+        path = self._directory.worker_socket(self._name)
+        path.unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        previous_umask = os.umask(0o177)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(previous_umask)
+        sock.listen()
+        sock.setblocking(False)
+        return sock
+
+
+def settle_garbage() -> None:
+    """What exists now exists for good: keep it out of the collector's sight, and let it look less often.
+
+    A request makes few objects that refer to each other; with the default threshold (700) the collector would run
+    every tenth request. docs/benchmarks.md has the pauses.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+
+
+def _ledger(directory: DataDirectory) -> Ledger:
+    """With what was spent before this process began."""
+    spent = Spent(directory.journal)
+    spent.catch_up()
+    spent.save()
+    return Ledger(spent.by_key_id, spent.by_user)
+
+
+def _discipline(settings: Settings) -> Discipline:
+    return Fifo() if settings.scheduler == "fifo" else Wdrr(settings.quantum_tokens, settings.burst_cap_tokens)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls_cert, settings.tls_key or None)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

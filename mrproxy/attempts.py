@@ -1,0 +1,286 @@
+"""Shell. Attempts: one granted request against one backend after another, until one answers or none may be tried.
+
+    attempt     a connection from the pool (or a new one), a relay, and what its end means for the backend
+    retry       before the client's first byte only; another backend; at most `max_attempts`; within the retry budget
+    settlement  with the engine's own count, or with what was delivered, or not at all (then the entry is refunded)
+A pooled connection that turns out to be closed is no failure of the backend: it is tried again, at once, on a new one.
+"""
+
+from typing import NoReturn
+
+import trio
+
+from mrproxy.accept.client import Client, Departed
+from mrproxy.accept.heads import Head
+from mrproxy.canonical.exchange import CLIENT_TOO_SLOW, Exchange, Usage, UsageState
+from mrproxy.canonical.request import Operation, Request
+from mrproxy.dialects.shallow import rename_model
+from mrproxy.dialects.usage import make_tap
+from mrproxy.errors import BackendError, Code, Phase, Refused
+from mrproxy.ledger.entry import Entry
+from mrproxy.scheduler.grant import Grant
+from mrproxy.stages import Stages
+from mrproxy.upstream.backend import Backend
+from mrproxy.upstream.breaker import Failure
+from mrproxy.upstream.pool import Connection
+from mrproxy.upstream.pump import Outcome, Relay
+from mrproxy.wire.chunked import LAST_CHUNK
+
+# What an engine answers when the trouble is its own; other statuses are about the request and go to the caller.
+_OWN_TROUBLE = frozenset({500, 502, 503, 504})
+# Longest `Retry-After` of a backend that is believed (an hour is a quota, not a moment of load).
+_MAX_HOLD_SECONDS = 3600.0
+
+
+# An answer without usage: English in a BPE vocabulary, JSON included (scheduler/cost.py starts there, too).
+_BYTES_PER_TOKEN = 4
+
+
+class EngineRefused(BackendError):
+    """An engine's error answer, kept: it goes to the caller as it is when no other attempt may be made."""
+
+    def __init__(self, relay: Relay, retry_after_seconds: float | None) -> None:
+        answer = relay.answer
+        assert answer is not None
+        assert relay.held is not None
+        status = answer.head.status
+        code = {429: Code.BACKEND_RATE_LIMITED, 503: Code.BACKEND_BUSY}.get(status, Code.BACKEND_FAILED)
+        is_own_trouble = status in _OWN_TROUBLE or status == 429
+        super().__init__(
+            code,
+            f"the backend answered {status}",
+            phase=Phase.FIRST_BYTE,
+            retryable=is_own_trouble,
+            retry_after_seconds=retry_after_seconds,
+        )
+        # The journal and the metrics say what the caller saw.
+        self.engine_status = self.status = status
+        self.content_type = answer.head.content_type
+        self.body = bytes(relay.held)
+
+
+class Attempts:
+    """The tries that one request makes. `run` is the whole of it."""
+
+    __slots__ = ("_client", "_exchange", "_head", "_request", "_stages", "_tap")
+
+    def __init__(self, client: Client, head: Head, request: Request, exchange: Exchange, stages: Stages) -> None:
+        self._client = client
+        self._head = head
+        self._request = request
+        self._exchange = exchange
+        self._stages = stages
+        self._tap = make_tap(exchange.dialect, request.shape, request.cuts_usage)
+
+    async def run(self, entry: Entry, grant: Grant[Backend]) -> None:
+        """Hold the grant while its backend answers; move on to another one while that is allowed.
+
+        Raises BackendError, Refused and Departed. The entry is settled if anything was generated.
+        """
+        exchange = self._exchange
+        exchange.queue_seconds = grant.queue_seconds
+        self._stages.retry_budget.record_request(exchange.started_at)
+        tried: frozenset[str] = frozenset()
+        while True:
+            with grant:
+                try:
+                    await self._attempt(grant.backend)
+                except BackendError as exc:
+                    error = exc
+                except (trio.Cancelled, Departed):
+                    self._settle_unfinished(entry, grant)
+                    raise
+                else:
+                    self._settle(entry, grant)
+                    return
+                tried |= {grant.backend.name}
+                following = await self._next_grant(error, grant, tried)
+                if following is None:
+                    self._settle_failed(error, entry, grant)
+                    raise error
+            grant = following
+
+    async def _next_grant(
+        self, error: BackendError, grant: Grant[Backend], tried: frozenset[str]
+    ) -> Grant[Backend] | None:
+        """A slot elsewhere, if a retry is allowed: before the client's first byte, while attempts and budget last."""
+        stages, exchange = self._stages, self._exchange
+        if not error.retryable or exchange.answer_bytes or exchange.attempts >= stages.settings.max_attempts:
+            return None
+        if not stages.registry.has_other(grant.job.model, tried) or not stages.retry_budget.take(trio.current_time()):
+            return None
+        try:
+            following = await stages.scheduler.regrant(grant, tried)
+        except Refused as refusal:
+            if refusal.code is Code.NO_BACKEND:
+                return None
+            raise
+        stages.counters.retries += 1
+        return following
+
+    # One attempt
+
+    async def _attempt(self, backend: Backend) -> None:
+        """One backend. Returns when the client has the whole answer; raises BackendError or Departed."""
+        exchange, head, model = self._exchange, self._head, self._request.model
+        exchange.attempts += 1
+        exchange.backend = backend.name
+        payload = backend.endpoint.request(head.http, self._body_for(backend), exchange.request_id)
+        connection = backend.pool.take()
+        while True:
+            if connection is None:
+                connection = await self._connect(backend)
+            relay = Relay(
+                backend.pump,
+                connection,
+                self._client,
+                exchange,
+                self._tap,
+                backend.first_byte_seconds(model),
+                is_http10=head.http.http10,
+            )
+            with relay:
+                relay.start(payload, trio.current_time())
+                outcome = await relay.finished.wait()
+            if outcome is not Outcome.COMPLETE:
+                if connection.is_reused and was_stale(relay):
+                    connection = None
+                    continue
+                await self._raise(relay, outcome, backend)
+            now = trio.current_time()
+            first_byte_at = exchange.first_byte_at
+            backend.succeeded((now if first_byte_at is None else first_byte_at) - exchange.sent_at, now)
+            return
+
+    def _body_for(self, backend: Backend) -> bytes:
+        request = self._request
+        own_name = backend.own_name(request.model)
+        return request.body if own_name == request.model else rename_model(request.body, own_name)
+
+    async def _connect(self, backend: Backend) -> Connection:
+        try:
+            return await backend.connect()
+        except BackendError:
+            backend.failed(Failure.CONNECT, trio.current_time())
+            raise
+
+    async def _raise(self, relay: Relay, outcome: Outcome, backend: Backend) -> NoReturn:
+        """What an unhappy end means for the backend, and for the request."""
+        exchange, now = self._exchange, trio.current_time()
+        match outcome:
+            case Outcome.HELD:
+                raise judged(relay, backend, now)
+            case Outcome.FAILED:
+                error = relay.error
+                assert error is not None
+                blame(error, backend, now)
+                if exchange.answer_bytes:
+                    await self._say_in_stream(relay, error)
+                raise error
+            case Outcome.CLIENT_SLOW:
+                self._stages.counters.slow_client_closes += 1
+                exchange.code = CLIENT_TOO_SLOW
+        raise Departed
+
+    async def _say_in_stream(self, relay: Relay, error: BackendError) -> None:
+        """A stream that has begun ends with its dialect's error event, after what the client had not taken yet."""
+        exchange = self._exchange
+        exchange.keep_alive = False
+        if not relay.is_framed:
+            return
+        event = self._head.route.dialect.encode_stream_error(error, exchange.request_id)
+        if not self._tap.is_aligned:
+            event = b"\n\n" + event  # what arrived of the broken event must not swallow this one
+        await self._client.send_all(b"%b%x\r\n%b\r\n%b" % (relay.take_pending(), len(event), event, LAST_CHUNK))
+
+    # Settlement
+
+    def _settle(self, entry: Entry, grant: Grant[Backend]) -> None:
+        """The answer is complete: the engine's own count, or an estimate if it gave none."""
+        exchange, request, tap = self._exchange, self._request, self._tap
+        exchange.events = tap.events
+        usage, state = tap.usage, UsageState.EXACT
+        if usage is not None:
+            self._stages.costs.learn(exchange.model, request.prompt_bytes, *usage)
+        elif exchange.operation == Operation.SHOW:
+            usage, state = Usage(0, 0), UsageState.ABSENT
+        else:
+            tokens = tap.events if request.streams else exchange.answer_bytes // _BYTES_PER_TOKEN
+            usage, state = (
+                Usage(self._estimated_prompt(), tokens if request.max_tokens != 0 else None),
+                UsageState.ESTIMATED,
+            )
+        self._charge(usage, state, entry, grant)
+
+    def _settle_unfinished(self, entry: Entry, grant: Grant[Backend]) -> None:
+        """The client left: what was delivered is billed, and the prompt, if a backend got it."""
+        exchange, tap = self._exchange, self._tap
+        exchange.events = tap.events
+        if not exchange.is_sent or exchange.operation == Operation.SHOW:
+            grant.release(0)
+        elif tap.usage is not None:
+            self._charge(tap.usage, UsageState.EXACT, entry, grant)
+        else:
+            tokens = tap.events if self._request.streams else None
+            self._charge(Usage(self._estimated_prompt(), tokens), UsageState.PARTIAL, entry, grant)
+
+    def _settle_failed(self, error: BackendError, entry: Entry, grant: Grant[Backend]) -> None:
+        """The backend failed: what reached the client is billed. An engine's refusal counts as a request, for nothing."""
+        if self._exchange.answer_bytes:
+            self._settle_unfinished(entry, grant)
+            return
+        if isinstance(error, EngineRefused) and not error.retryable:
+            entry.settle(0, 0)
+        grant.release(0)
+
+    def _charge(self, usage: Usage, state: UsageState, entry: Entry, grant: Grant[Backend]) -> None:
+        exchange = self._exchange
+        exchange.usage_state = state
+        if state is not UsageState.ABSENT:
+            exchange.usage = usage
+        entry.settle(usage.prompt_tokens, usage.completion_tokens)
+        grant.release((usage.prompt_tokens or 0) + (usage.completion_tokens or 0))
+
+    def _estimated_prompt(self) -> int:
+        return self._stages.costs.estimate_prompt(self._exchange.model, self._request.prompt_bytes)
+
+
+def was_stale(relay: Relay) -> bool:
+    """The pooled connection had been closed by the backend before it could see the request."""
+    error = relay.error
+    return (
+        error is not None
+        and error.code is Code.BACKEND_FAILED
+        and error.phase in (Phase.SEND, Phase.FIRST_BYTE)
+        and relay.answer is None
+    )
+
+
+def blame(error: BackendError, backend: Backend, now: float) -> None:
+    """Tell the backend's breaker; withdrawing and draining are our own doing."""
+    if error.code is Code.BACKEND_TIMEOUT:
+        backend.failed(Failure.TIMEOUT, now)
+    elif error.code is Code.BACKEND_FAILED:
+        backend.failed(Failure.SERVER_ERROR, now)
+
+
+def judged(relay: Relay, backend: Backend, now: float) -> EngineRefused:
+    """An error answer: whose fault it is, and how long to leave the backend alone."""
+    answer = relay.answer
+    assert answer is not None
+    status = answer.head.status
+    retry_after_seconds = parse_retry_after(answer.head.get(b"retry-after"))
+    if status == 429:
+        backend.failed(Failure.RATE_LIMITED, now, retry_after_seconds)
+    elif status in _OWN_TROUBLE:
+        backend.failed(Failure.SERVER_ERROR, now, retry_after_seconds)
+    else:
+        backend.succeeded(now - relay.exchange.sent_at, now)
+    return EngineRefused(relay, retry_after_seconds)
+
+
+def parse_retry_after(value: bytes | None) -> float | None:
+    """Seconds (RFC 9110 §10.2.3); a date is not guessed at."""
+    if value is None or not value.isdigit():
+        return None
+    return min(float(value), _MAX_HOLD_SECONDS)

@@ -1,0 +1,67 @@
+"""Pure. How one request went: written by each stage as it passes, read once at its end for the journal.
+
+Times are trio seconds (`_at`); None means "did not happen". `status` 0 means that nothing was answered.
+"""
+
+import enum
+from typing import NamedTuple
+
+
+class Usage(NamedTuple):
+    """Tokens as the engine counted them; None where it did not say."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+class UsageState(enum.StrEnum):
+    """exact: the engine's own count. partial: the answer was cut, delivered events counted. estimated: complete, but
+    the engine did not say. absent: nothing was generated, or it does not generate tokens."""
+
+    EXACT = "exact"
+    PARTIAL = "partial"
+    ESTIMATED = "estimated"
+    ABSENT = "absent"
+
+
+# What the journal says when the caller left before the answer was complete: nginx's number for it.
+CLIENT_DEPARTED_STATUS = 499
+CLIENT_DEPARTED = "client_departed"
+CLIENT_TOO_SLOW = "client_too_slow"
+
+
+class Exchange:
+    """The trace of one request.
+
+    `answer_lines` are header lines (with CRLF) that go on every answer to it: its id, limits, CORS.
+    `events` counts the stream events delivered, `answer_bytes` everything sent to the client.
+    """
+
+    __slots__ = (
+        "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "code", "dialect", "events", "first_byte_at",
+        "is_sent", "keep_alive", "model", "operation", "queue_seconds", "request_id", "sent_at", "started_at",
+        "status", "streams", "usage", "usage_state",
+    )  # fmt: skip
+
+    def __init__(self, request_id: bytes, started_at: float, dialect: str, operation: str) -> None:
+        self.request_id = request_id
+        self.started_at = started_at
+        self.dialect = dialect
+        self.operation = operation
+        self.model = ""
+        self.backend = ""
+        self.streams = False
+        self.attempts = 0
+        self.status = 0
+        self.code = ""
+        self.queue_seconds = 0.0
+        self.is_sent = False
+        self.sent_at = started_at
+        self.first_byte_at: float | None = None
+        self.usage: Usage | None = None
+        self.usage_state = UsageState.ABSENT
+        self.events = 0
+        self.body_bytes = 0
+        self.answer_bytes = 0
+        self.answer_lines = b""
+        self.keep_alive = True

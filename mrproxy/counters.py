@@ -1,0 +1,104 @@
+"""Pure. What the relay plane counts: plain ints, written below, exported above (`control/` renders Prometheus).
+
+Histograms have fixed bounds and are cumulative only when rendered. One `Counters` per process, owned by app.py.
+"""
+
+from bisect import bisect_left
+from typing import TypedDict
+
+_LATENCY_BOUNDS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+)  # fmt: skip
+
+
+class HistogramView(TypedDict):
+    bounds: list[float]
+    counts: list[int]
+    sum: float
+
+
+class Histogram:
+    """Counts per bucket (the last is +Inf) and their sum, in seconds."""
+
+    __slots__ = ("counts", "sum_seconds")
+    bounds = _LATENCY_BOUNDS
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_LATENCY_BOUNDS) + 1)
+        self.sum_seconds = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(_LATENCY_BOUNDS, seconds)] += 1
+        self.sum_seconds += seconds
+
+    def view(self) -> HistogramView:
+        return {"bounds": list(self.bounds), "counts": list(self.counts), "sum": self.sum_seconds}
+
+
+class Counters:
+    """Every number of one worker."""
+
+    __slots__ = (
+        "bytes_in", "bytes_out", "client_departures", "completion_tokens", "connections", "connections_refused",
+        "control_forwards",
+        "crashes", "duration", "event_loop_lag_seconds", "event_loop_lag_worst_seconds", "inter_token",
+        "prompt_tokens", "queue_wait", "refused", "relayed_events", "requests", "retries", "slow_client_closes",
+        "relayed_events", "ttft", "upstream_connects", "usage_states",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        # (dialect, model, backend, status) -> count
+        self.requests: dict[tuple[str, str, str, int], int] = {}
+        self.refused: dict[str, int] = {}
+        self.usage_states: dict[str, int] = {}
+        self.queue_wait = Histogram()
+        self.ttft = Histogram()
+        self.inter_token = Histogram()
+        self.duration = Histogram()
+        self.connections = 0
+        self.connections_refused = 0
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.relayed_events = 0
+        self.retries = 0
+        self.client_departures = 0
+        self.slow_client_closes = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.upstream_connects = 0
+        self.control_forwards = 0
+        self.crashes = 0
+        self.event_loop_lag_seconds = 0.0
+        self.event_loop_lag_worst_seconds = 0.0
+
+    def count_refused(self, code: str) -> None:
+        self.refused[code] = self.refused.get(code, 0) + 1
+
+    def count_request(self, dialect: str, model: str, backend: str, status: int) -> None:
+        key = (dialect, model, backend, status)
+        self.requests[key] = self.requests.get(key, 0) + 1
+
+    def histograms(self) -> dict[str, HistogramView]:
+        return {
+            "queue_wait_seconds": self.queue_wait.view(),
+            "ttft_seconds": self.ttft.view(),
+            "inter_token_seconds": self.inter_token.view(),
+            "duration_seconds": self.duration.view(),
+        }
+
+    def totals(self) -> dict[str, int]:
+        return {
+            "connections_total": self.connections,
+            "connections_refused_total": self.connections_refused,
+            "prompt_tokens_total": self.prompt_tokens,
+            "completion_tokens_total": self.completion_tokens,
+            "relayed_events_total": self.relayed_events,
+            "retries_total": self.retries,
+            "client_departures_total": self.client_departures,
+            "slow_client_closes_total": self.slow_client_closes,
+            "bytes_in_total": self.bytes_in,
+            "bytes_out_total": self.bytes_out,
+            "upstream_connects_total": self.upstream_connects,
+            "control_forwards_total": self.control_forwards,
+            "unexpected_errors_total": self.crashes,
+        }

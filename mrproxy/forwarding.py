@@ -1,0 +1,127 @@
+"""Shell. What is not inference goes to the control plane: one more upstream, on a Unix socket, by the same relay.
+
+No key is asked here and nothing is accounted: the control plane has its own sign-in. Its cookies pass, and it learns
+who asked (X-Forwarded-*, set here and never taken from the caller). After `101 Switching Protocols` both sockets leave
+the pollers and a pair of tasks copies between them.
+"""
+
+from collections.abc import Callable
+
+import trio
+
+from mrproxy.accept.client import Client, Departed
+from mrproxy.accept.heads import Head
+from mrproxy.canonical.exchange import Exchange
+from mrproxy.counters import Counters
+from mrproxy.dialects.usage import PassTap
+from mrproxy.errors import Code, Refused
+from mrproxy.sockets import bridge, connect_unix
+from mrproxy.upstream.answer import AnswerCache
+from mrproxy.upstream.pool import Connection, Pool
+from mrproxy.upstream.pump import Outcome, Pace, Pump, Relay
+from mrproxy.wire.http1 import HOP_BY_HOP, PLAIN_RESPONSE
+
+_CONNECT_SECONDS = 2.0
+# Exports are streamed; a page takes milliseconds. Beyond this the control plane hangs.
+_FIRST_BYTE_SECONDS = 60.0
+_OURS = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"}
+
+
+class ControlUplink:
+    """The pump and the pool towards the control plane. `run` owns their tasks."""
+
+    def __init__(self, socket_path: str, pace: Pace, counters: Counters, crashed: Callable[[Exception], None]) -> None:
+        self._socket_path = socket_path
+        self.pump = Pump(pace, counters, b"", crashed)
+        self.pump.answers = AnswerCache(PLAIN_RESPONSE)
+        self.pool = Pool(self.pump.poller, max_idle=32, idle_seconds=60.0)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.pump.poller.run, name="control pump")
+            nursery.start_soon(self.pump.sweep, self.pool.sweep, name="control sweep")
+            task_status.started()
+
+    async def connect(self) -> Connection:
+        """Raises Refused when nobody listens: the control process is restarting."""
+        try:
+            with trio.fail_after(_CONNECT_SECONDS):
+                return self.pool.add(await connect_unix(self._socket_path))
+        except (OSError, trio.TooSlowError) as exc:
+            raise Refused(Code.CONTROL_UNAVAILABLE, "the control plane is not available at the moment") from exc
+
+
+async def forward(client: Client, head: Head, exchange: Exchange, uplink: ControlUplink, lines: bytes) -> None:
+    """One exchange with the control plane, WebSocket upgrades included. Raises ProxyError and Departed."""
+    body = await client.read_body(head)
+    client.begin()
+    payload = _request(head, body, exchange.request_id, client.address)
+    exchange.answer_lines = lines
+    relay, outcome = await _exchange(client, head, exchange, uplink, payload)
+    match outcome:
+        case Outcome.COMPLETE:
+            return
+        case Outcome.TUNNEL:
+            await _tunnel(client, relay, exchange)
+        case Outcome.FAILED:
+            assert relay.error is not None
+            raise relay.error
+        case _:
+            raise Departed
+
+
+async def _exchange(
+    client: Client, head: Head, exchange: Exchange, uplink: ControlUplink, payload: bytes
+) -> tuple[Relay, Outcome]:
+    connection = uplink.pool.take()
+    while True:
+        if connection is None:
+            connection = await uplink.connect()
+        relay = Relay(
+            uplink.pump,
+            connection,
+            client,
+            exchange,
+            PassTap(),
+            _FIRST_BYTE_SECONDS,
+            holds_errors=False,
+            is_http10=head.http.http10,
+            has_no_body=head.http.method == b"HEAD",
+        )
+        with relay:
+            relay.start(payload, trio.current_time())
+            outcome = await relay.finished.wait()
+        if outcome is Outcome.FAILED and connection.is_reused and not exchange.answer_bytes:
+            connection = None  # it had been closed while idle
+            continue
+        return relay, outcome
+
+
+def _request(head: Head, body: bytes, request_id: bytes, address: str) -> bytes:
+    http = head.http
+    lines = [b"%b: %b\r\n" % header for header in http.headers if header[0] not in _OURS]
+    lines.append(b"x-request-id: %b\r\nx-forwarded-for: %b\r\n" % (request_id, address.encode()))
+    if http.upgrade is not None:
+        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % http.upgrade)
+    if body or http.content_length >= 0 or http.chunked:
+        lines.append(b"content-length: %d\r\n" % len(body))
+    return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (http.method, http.relative, b"".join(lines), body)
+
+
+async def _tunnel(client: Client, relay: Relay, exchange: Exchange) -> None:
+    """Both sides speak something else from now on; the connection ends with it."""
+    answer, first = relay.answer, relay.held
+    assert answer is not None
+    assert first is not None
+    upgrade = answer.head.get(b"upgrade") or b"websocket"
+    head = b"%bconnection: upgrade\r\nupgrade: %b\r\n%b\r\n" % (answer.start, upgrade, exchange.answer_lines)
+    exchange.status = 101
+    exchange.keep_alive = False
+    await client.send_all(head + first)
+    inner = relay.detach()
+    try:
+        inner.sendall(client.take_inbox())  # a few bytes at most: a client waits for our 101 before it speaks
+    except OSError:
+        inner.close()
+        raise Departed from None
+    await bridge(trio.SocketStream(trio.socket.from_stdlib_socket(client.detach())), inner)

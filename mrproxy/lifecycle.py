@@ -1,0 +1,150 @@
+"""Shell. One request, from its head to its journal record: every stage is called from here, in order.
+
+    head → route and dialect → caller → body → ledger entry → grant → lease → relay → settled entry → journal
+What a stage decides is in that stage; what is here is the order, and who holds what for how long. Whatever happens,
+leaving the `with` of an entry refunds it, of a grant frees its slot, of a relay ends it: cancellation (the client left)
+needs no code of its own. A feature that is not visible here or in one stage is in the wrong place.
+Read next: docs/life-of-a-request.md, then `attempts.py` (tries at backends) and `answers.py` (what is not relayed).
+"""
+
+import trio
+
+from mrproxy.accept.client import Client, Departed
+from mrproxy.accept.heads import Head
+from mrproxy.answers import encode_engine_refusal, encode_refusal
+from mrproxy.attempts import Attempts, EngineRefused
+from mrproxy.canonical.exchange import CLIENT_DEPARTED, CLIENT_DEPARTED_STATUS, Exchange
+from mrproxy.canonical.request import Operation, Request
+from mrproxy.dialects.openai import OPENAI
+from mrproxy.dialects.routes import Way
+from mrproxy.errors import ClientError, Code, ProxyError, Refused
+from mrproxy.forwarding import forward
+from mrproxy.identity.callers import Caller
+from mrproxy.listing import answer_locally
+from mrproxy.scheduler.job import Job
+from mrproxy.stages import Stages
+from mrproxy.upstream.registry import ModelPool
+
+
+async def serve_connection(client: Client, stages: Stages) -> None:
+    """Requests, one after the other, until either side has enough. Raises Departed."""
+    while True:
+        try:
+            head = await client.next_head()
+        except ClientError as error:
+            await refuse_head(client, error, stages)
+            return
+        if head is None:
+            return
+        if not await serve(client, head, stages):
+            await client.linger()
+            return
+
+
+async def serve(client: Client, head: Head, stages: Stages) -> bool:
+    """One request. Returns whether the connection can carry another."""
+    route = head.route
+    exchange = stages.open_exchange(head, trio.current_time())
+    exchange.keep_alive = head.http.keep_alive and not client.is_draining
+    try:
+        match route.way:
+            case Way.RELAY:
+                await infer(client, head, exchange, stages)
+            case Way.LOCAL:
+                await answer_locally(client, head, exchange, stages)
+            case Way.CONTROL:
+                await forward(client, head, exchange, stages.control, stages.answer_lines(head, exchange, b""))
+            case Way.REFUSED:
+                raise route.refusal()
+    except ProxyError as error:
+        if exchange.answer_bytes:  # too late for a status; what could be said in the stream was said
+            return False
+        await refuse(client, head, exchange, error, stages)
+    client.end(trio.current_time())
+    return exchange.keep_alive
+
+
+async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages) -> None:
+    """A request that a backend answers."""
+    dialect, operation = head.route.dialect, head.route.operation
+    caller = stages.identity.identify(head.credential)  # before the body: strangers upload nothing
+    try:
+        check_body_headers(client, head)
+        request = dialect.decode(await client.read_body(head), operation)
+        client.begin()
+        pool = find_pool(request, dialect.name, caller, stages)
+        exchange.model, exchange.streams, exchange.body_bytes = pool.model, request.streams, len(request.body)
+        now = exchange.started_at
+        tokens = stages.estimate(pool.model, request, operation)
+        with stages.ledger.open_entry(caller, tokens, now) as entry:  # 429 here; settled or refunded on every exit
+            exchange.answer_lines = stages.answer_lines(head, exchange, stages.ledger.ratelimit_headers(caller, now))
+            job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)
+            grant = stages.scheduler.try_grant(job) or await stages.scheduler.wait_grant(job)
+            await Attempts(client, head, request, exchange, stages).run(entry, grant)
+    except ProxyError as error:
+        exchange.code = error.code
+        exchange.status = exchange.status or error.status
+        raise
+    except (trio.Cancelled, Departed):
+        note_departure(client, exchange, stages)
+        raise
+    finally:
+        stages.record(exchange, caller, client.address, trio.current_time())
+
+
+def note_departure(client: Client, exchange: Exchange, stages: Stages) -> None:
+    """The client left, or was too slow; or the process ends and could not wait any longer."""
+    if client.is_draining and not client.is_gone:
+        exchange.code = exchange.code or Code.DRAINING
+        exchange.status = exchange.status or 503
+        return
+    stages.counters.client_departures += 1
+    exchange.code = exchange.code or CLIENT_DEPARTED
+    exchange.status = exchange.status or CLIENT_DEPARTED_STATUS
+
+
+def check_body_headers(client: Client, head: Head) -> None:
+    """415 and 411, before a byte of the body is read."""
+    kind = head.content_type
+    if kind is not None and b"json" not in kind.lower():
+        raise ClientError(Code.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
+    if client.content_length < 0 and not head.http.chunked:
+        raise ClientError(Code.LENGTH_REQUIRED, "Content-Length or chunked transfer coding is needed")
+
+
+def find_pool(request: Request, dialect: str, caller: Caller, stages: Stages) -> ModelPool:
+    """Who serves the model in this dialect. Raises Refused: 403, 404, or 503 while not everything is known yet."""
+    model = request.model
+    if caller.models is not None and model not in caller.models:
+        raise Refused(Code.MODEL_FORBIDDEN, f"this key may not use the model '{model}'")
+    pool = stages.registry.find(dialect, model)
+    if pool is not None:
+        return pool
+    stages.registry.probe_all_soon()
+    if not stages.registry.is_complete:
+        raise Refused(Code.NO_BACKEND, f"model '{model}' is not known yet: some backends have not answered so far")
+    raise Refused(Code.MODEL_NOT_FOUND, f"model '{model}' not found")
+
+
+async def refuse(client: Client, head: Head, exchange: Exchange, error: ProxyError, stages: Stages) -> None:
+    """Say no in the caller's dialect. An unread body that has not arrived closes the connection."""
+    stages.counters.count_refused(error.code)
+    if (isinstance(error, ClientError) and error.closes) or not client.skip_body(head):
+        exchange.keep_alive = False
+    lines = stages.answer_lines(head, exchange, b"")
+    has_body = head.http.method != b"HEAD"
+    if isinstance(error, EngineRefused):
+        answer = encode_engine_refusal(error, lines)
+    else:
+        answer = encode_refusal(error, head.route.dialect, exchange.request_id, lines, has_body=has_body)
+    exchange.answer_bytes = len(answer)
+    await client.send_all(answer)
+
+
+async def refuse_head(client: Client, error: ClientError, stages: Stages) -> None:
+    """There is no request to speak of, so no dialect: OpenAI's shape, and the connection closes."""
+    stages.counters.count_refused(error.code)
+    request_id = stages.next_request_id()
+    lines = b"x-request-id: %b\r\nconnection: close\r\n" % request_id
+    await client.send_all(encode_refusal(error, OPENAI, request_id, lines))
+    await client.linger()

@@ -1,0 +1,122 @@
+"""Shell. What a request passes through, built by app.py and handed to every request; and its two ends.
+
+`open_exchange` begins a request's trace, `record` ends it: counters and journal, in one place, whatever happened
+between.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+from mrproxy.accept.heads import Head
+from mrproxy.answers import answer_lines
+from mrproxy.canonical.exchange import Exchange, Usage
+from mrproxy.canonical.request import Operation, Request
+from mrproxy.clock import Clock
+from mrproxy.config import Settings
+from mrproxy.counters import Counters
+from mrproxy.forwarding import ControlUplink
+from mrproxy.identity.callers import Caller, Identity
+from mrproxy.ledger.entry import Ledger
+from mrproxy.link.journal import Writer
+from mrproxy.link.records import JournalRecord
+from mrproxy.scheduler.cost import CostModel
+from mrproxy.scheduler.grant import Scheduler
+from mrproxy.upstream.backend import Backend
+from mrproxy.upstream.registry import Registry
+from mrproxy.upstream.retry_budget import RetryBudget
+
+LANE = "straight"
+_NOTHING = Usage(None, None)
+
+
+@dataclass(slots=True)
+class Stages:
+    """One worker's stages. `settings` is replaced by a reload."""
+
+    worker: str
+    settings: Settings
+    clock: Clock
+    counters: Counters
+    identity: Identity
+    ledger: Ledger
+    costs: CostModel
+    scheduler: Scheduler[Backend]
+    registry: Registry
+    retry_budget: RetryBudget
+    journal: Writer
+    control: ControlUplink
+    _started_requests: int = 0
+    # Unique among workers and restarts: 64 random bits, then a count.
+    _id_prefix: bytes = field(default_factory=lambda: b"req-" + os.urandom(8).hex().encode() + b"-")
+
+    def open_exchange(self, head: Head, now: float) -> Exchange:
+        """Begin a request's trace; the caller's own id if it sent one."""
+        route = head.route
+        return Exchange(head.request_id or self.next_request_id(), now, route.dialect.name, route.operation.value)
+
+    def next_request_id(self) -> bytes:
+        self._started_requests = count = self._started_requests + 1
+        return b"%b%x" % (self._id_prefix, count)
+
+    def estimate(self, model: str, request: Request, operation: Operation) -> int:
+        """Tokens it will probably take, for the ledger and the scheduler."""
+        if operation is Operation.SHOW:
+            return 0
+        return self.costs.estimate(model, request.prompt_bytes, request.max_tokens)
+
+    def answer_lines(self, head: Head, exchange: Exchange, limits: bytes) -> bytes:
+        """The header lines that every answer to this request carries."""
+        origin = None
+        if head.origin is not None and self.settings.cors_allow_origin:
+            origin = self.settings.cors_allow_origin.encode()
+        return answer_lines(
+            exchange.request_id, limits, origin, keep_alive=exchange.keep_alive, http10=head.http.http10
+        )
+
+    def record(self, exchange: Exchange, caller: Caller, client_address: str, now: float) -> None:
+        """The end of a request: counted, and one record in the journal."""
+        counters = self.counters
+        total_seconds = now - exchange.started_at
+        usage = exchange.usage or _NOTHING
+        first_byte_at = exchange.first_byte_at
+        first_byte_seconds = None if first_byte_at is None else first_byte_at - exchange.started_at
+        counters.count_request(exchange.dialect, exchange.model, exchange.backend, exchange.status)
+        counters.bytes_in += exchange.body_bytes
+        counters.bytes_out += exchange.answer_bytes
+        counters.prompt_tokens += usage.prompt_tokens or 0
+        counters.completion_tokens += usage.completion_tokens or 0
+        counters.relayed_events += exchange.events
+        counters.queue_wait.observe(exchange.queue_seconds)
+        counters.duration.observe(total_seconds)
+        if first_byte_seconds is not None:
+            counters.ttft.observe(first_byte_seconds)
+        state = exchange.usage_state.value
+        counters.usage_states[state] = counters.usage_states.get(state, 0) + 1
+        self.journal.append(
+            JournalRecord(
+                exchange.request_id.decode("latin-1"),
+                self.worker,
+                self.clock() - total_seconds,
+                caller.key_id,
+                caller.user,
+                caller.group,
+                exchange.model,
+                exchange.backend,
+                exchange.dialect,
+                exchange.operation,
+                LANE,
+                exchange.streams,
+                exchange.status,
+                exchange.code,
+                exchange.attempts,
+                exchange.queue_seconds,
+                first_byte_seconds,
+                total_seconds,
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                state,
+                exchange.body_bytes,
+                exchange.answer_bytes,
+                client_address,
+            )
+        )

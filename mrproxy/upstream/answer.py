@@ -1,0 +1,69 @@
+"""Pure. Answer heads: a backend's head parsed once, and the head that the caller gets.
+
+Backends repeat their heads as clients do (a date changes once a second), so a parsed head is kept under its bytes
+without the digits of Content-Length: 1.5 µs instead of 9, measured with uvicorn's head.
+"""
+
+from http import HTTPStatus
+
+from mrproxy.canonical.exchange import Exchange
+from mrproxy.wire.http1 import BACKEND_RESPONSE, ResponseHead, parse_response_head, split_length
+
+_CACHED_HEADS = 256
+MAX_HEAD_BYTES = 65536
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class Answer:
+    """A parsed head and `start`: the status line and header lines that go to the caller as they are."""
+
+    __slots__ = ("head", "start")
+
+    def __init__(self, head: ResponseHead) -> None:
+        self.head = head
+        self.start = status_line(head.status) + head.forward
+
+
+class AnswerCache:
+    """raw head -> (Answer, content length or -1). One per backend. Raises ValueError for what is not HTTP/1.1."""
+
+    def __init__(self, dropped: frozenset[bytes] = BACKEND_RESPONSE) -> None:
+        self._answers: dict[bytes, Answer] = {}
+        self._dropped = dropped
+
+    def find(self, raw: bytes) -> tuple[Answer, int]:
+        key, length = split_length(raw)
+        answer = self._answers.get(key)
+        if answer is not None:
+            return answer, length
+        head = parse_response_head(raw, self._dropped)
+        answer = Answer(head)
+        if key and (length >= 0) == (head.content_length >= 0):
+            if len(self._answers) >= _CACHED_HEADS:
+                self._answers.clear()
+            self._answers[key] = answer
+        return answer, head.content_length
+
+
+def status_line(status: int) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b""))
+
+
+def answer_head(answer: Answer, framing: bytes, exchange: Exchange, backend_line: bytes, now: float) -> bytes:
+    """The head for the caller. `framing` is the line that says how the body ends.
+
+    Server-Timing (W3C, 2026) in milliseconds: the wait for a turn, the backend's time to its first byte, and ours.
+    """
+    queue = exchange.queue_seconds
+    upstream = now - exchange.sent_at
+    proxy = exchange.sent_at - exchange.started_at - queue
+    return b"%b%b%b%bserver-timing: queue;dur=%.2f, upstream;dur=%.2f, proxy;dur=%.2f\r\n\r\n" % (
+        answer.start,
+        framing,
+        exchange.answer_lines,
+        backend_line,
+        queue * 1000,
+        upstream * 1000,
+        proxy * 1000,
+    )

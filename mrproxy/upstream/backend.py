@@ -1,0 +1,273 @@
+"""Shell. One inference server: what is known of it, its slots, its connections, its pump, its nursery.
+
+What routing, metrics and the status page read is the same state: `is_routable` = healthy by the last probes, not
+draining, breaker not open. `in_flight` counts at selection (`take`) and falls in one place (`release`).
+A bug in its tasks ends this backend's nursery only; the registry starts it again.
+Read next: `pump.py` (its streams), `probe.py` (how its state is found out).
+"""
+
+import math
+from collections.abc import Callable
+
+import trio
+
+from mrproxy.config import Settings
+from mrproxy.counters import Counters
+from mrproxy.errors import BackendError, Code, Phase
+from mrproxy.link.snapshot import BackendSpec
+from mrproxy.upstream.breaker import Breaker, BreakerPolicy, BreakerState, Failure
+from mrproxy.upstream.endpoint import Endpoint
+from mrproxy.upstream.pool import Connection, Pool
+from mrproxy.upstream.probe import Prober
+from mrproxy.upstream.probing import ModelInfo, ProbeError, ProbeResult, RunningModel
+from mrproxy.upstream.pump import Pump
+
+# One lost probe may be a busy moment; two in a row (the second after `probe_retry_seconds`) are an outage.
+_PROBES_UNTIL_DOWN = 2
+_TTFT_RATE = 0.2
+_FAILURE_RATE = 0.2
+# Per sweep of 0.25 s: a backend that failed is half forgiven after 9 s without traffic.
+_FORGIVING = 0.98
+
+_SERVES = {
+    "openai": frozenset({"vllm", "openai", "llamacpp", "ollama"}),  # Ollama serves /v1 itself
+    "ollama": frozenset({"ollama"}),
+}
+
+
+class Backend:
+    """A backend and its state; `models` maps public names to its own."""
+
+    def __init__(
+        self,
+        spec: BackendSpec,
+        settings: Settings,
+        counters: Counters,
+        now: float,
+        crashed: Callable[[Exception], None],
+    ) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.max_concurrent = spec.max_concurrent
+        self.in_flight = 0
+        self.ttft_seconds = 0.0
+        self.failure_ewma = 0.0
+        self.resident: frozenset[str] = frozenset()
+        self.gpu_utilisation: float | None = None
+        self.cpu_percent: float | None = None
+        self.memory_percent: float | None = None
+        self.is_draining = False
+        self.is_healthy = False
+        self.is_known = False  # a probe has succeeded at least once
+        self.is_loading = False
+        self.models: dict[str, ModelInfo] = {}
+        self.running: tuple[RunningModel, ...] = ()
+        self.kind = spec.kind
+        self.version = ""
+        self.last_probe_error = ""
+        self.breaker = Breaker(_policy(settings), now)
+        self.endpoint = Endpoint(spec.url, spec.api_key)
+        self.pump = Pump(settings, counters, b"x-mrproxy-backend: %b\r\n" % spec.name.encode(), crashed)
+        self.pool = Pool(self.pump.poller, settings.pool_max_idle, settings.pool_idle_seconds)
+        self.changed: Callable[[], None] = lambda: None
+        self._settings = settings
+        self._counters = counters
+        self._failed_probes = 0
+        self._was_open = False
+        self._probe_now = trio.Event()
+
+    # What routing reads
+
+    def is_routable(self, now: float) -> bool:
+        return self.is_healthy and not self.is_draining and not self.breaker.is_open(now)
+
+    def serves(self, dialect: str) -> bool:
+        """Natively, so that the straight lane can take it."""
+        return self.kind in _SERVES[dialect]
+
+    def own_name(self, model: str) -> str:
+        """The name under which the backend itself knows a public model."""
+        return self.spec.aliases.get(model, model)
+
+    def take(self) -> None:
+        """A slot is taken. In a breaker that has rested, this request is its test."""
+        self.in_flight += 1
+        if self.breaker.state is not BreakerState.CLOSED:
+            self.breaker.allows(trio.current_time())
+
+    def release(self) -> None:
+        self.in_flight -= 1
+
+    def first_byte_seconds(self, model: str) -> float:
+        """How long the first byte may take: a model that must be loaded first has its own budget."""
+        settings = self._settings
+        is_cold = self.kind == "ollama" and self.own_name(model) not in self.resident
+        return settings.loading_deadline_seconds if is_cold or self.is_loading else settings.first_byte_deadline_seconds
+
+    # What attempts report
+
+    def succeeded(self, ttft_seconds: float, now: float) -> None:
+        self.breaker.record_success(now)
+        # Peak-EWMA (Finagle): a rise is believed at once, a fall slowly.
+        known = self.ttft_seconds
+        self.ttft_seconds = max(ttft_seconds, known + (ttft_seconds - known) * _TTFT_RATE)
+        if self.failure_ewma:
+            self.failure_ewma *= 1 - _FAILURE_RATE
+
+    def failed(self, kind: Failure, now: float, hold_seconds: float | None = None) -> None:
+        """`hold_seconds`: it asked to be left alone for so long (`Retry-After`)."""
+        self.breaker.record_failure(kind, now)
+        if hold_seconds is not None:
+            self.breaker.hold(hold_seconds, now)
+        self.failure_ewma += (1 - self.failure_ewma) * _FAILURE_RATE
+        if kind is Failure.CONNECT:
+            self.probe_soon()
+
+    # Connections
+
+    async def connect(self) -> Connection:
+        """A new connection. Raises BackendError (phase connect)."""
+        settings = self._settings
+        try:
+            with trio.fail_after(settings.connect_deadline_seconds):
+                sock = await self.endpoint.connect(self._nursery)
+        except trio.TooSlowError:
+            raise BackendError(
+                Code.BACKEND_TIMEOUT, "the backend did not accept in time", phase=Phase.CONNECT, retryable=True
+            ) from None
+        except OSError as exc:
+            raise BackendError(
+                Code.BACKEND_FAILED, "the backend cannot be reached", phase=Phase.CONNECT, retryable=True
+            ) from exc
+        self._counters.upstream_connects += 1
+        return self.pool.add(sock)
+
+    # Its nursery
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Pump, sweep and probe until cancelled; then every relay is failed and every connection closed."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                await nursery.start(self.pump.poller.run, name=f"pump {self.name}")
+                nursery.start_soon(self.pump.sweep, self._sweep, name=f"sweep {self.name}")
+                nursery.start_soon(self._probe_for_ever, name=f"probe {self.name}")
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                self.is_healthy = False
+                self.withdraw("the backend was withdrawn")
+                self.pool.close_idle()
+                nursery.cancel_scope.cancel(reason="the backend ends")
+
+    def withdraw(self, reason: str, code: Code = Code.BACKEND_WITHDRAWN) -> None:
+        """End everything that runs on it; what has not begun to answer may go elsewhere, unless we are draining."""
+        for relay in list(self.pump.relays):
+            relay.fail(BackendError(code, reason, phase=Phase.STREAM, retryable=code is Code.BACKEND_WITHDRAWN))
+
+    def apply(self, spec: BackendSpec, settings: Settings) -> None:
+        """A reload that changes numbers, not the address."""
+        self.spec = spec
+        self.max_concurrent = spec.max_concurrent
+        self._settings = settings
+        self.pump.pace = settings
+        self.pool.max_idle = settings.pool_max_idle
+        self.pool.idle_seconds = settings.pool_idle_seconds
+        self.changed()
+
+    def probe_soon(self) -> None:
+        """Something is odd: look now rather than at the next interval."""
+        self._probe_now.set()
+
+    def _sweep(self, now: float) -> None:
+        self.pool.sweep(now)
+        self.failure_ewma = self.failure_ewma * _FORGIVING if self.failure_ewma > 0.001 else 0.0
+        was_open, self._was_open = self._was_open, self.breaker.is_open(now)
+        if was_open and not self._was_open:
+            self.changed()  # it has rested: who waits may be its test
+
+    async def _probe_for_ever(self) -> None:
+        async with Prober(self.endpoint) as prober:
+            while True:
+                self._probe_now = trio.Event()
+                await self._probe(prober)
+                settings = self._settings
+                is_well = self.is_healthy and not self._failed_probes
+                wait = settings.probe_interval_seconds if is_well else settings.probe_retry_seconds
+                with trio.move_on_after(wait):
+                    await self._probe_now.wait()
+                    # A storm of failed connects asks often; once in a while is enough.
+                    await trio.sleep(min(wait, 0.2))
+
+    async def _probe(self, prober: Prober) -> None:
+        result: ProbeResult | ProbeError
+        try:
+            with trio.fail_after(self._settings.probe_deadline_seconds):
+                result = await prober.probe(self.kind)
+        except trio.TooSlowError:
+            result = ProbeError("no answer in time")
+        if isinstance(result, ProbeError):
+            self._failed_probes += 1
+            self.last_probe_error = str(result)
+            if self._failed_probes >= _PROBES_UNTIL_DOWN or not self.is_known:
+                self._become(is_healthy=False)
+            return
+        self._failed_probes = 0
+        self.last_probe_error = ""
+        self._learn(result)
+
+    def _learn(self, result: ProbeResult) -> None:
+        self.kind = result.kind
+        self.version = result.version or ""
+        self.is_loading = result.loading
+        allowed = self.spec.models
+        models = {model.name: model for model in result.models if allowed is None or model.name in allowed}
+        for public, own in self.spec.aliases.items():
+            if own in models:
+                models[public] = models[own]
+        is_news = models.keys() != self.models.keys() or not self.is_known
+        self.models, self.resident, self.running = models, result.resident, result.running
+        self.is_known = True
+        self._become(is_healthy=True, is_news=is_news)
+
+    def _become(self, *, is_healthy: bool, is_news: bool = False) -> None:
+        if is_healthy != self.is_healthy or is_news:
+            self.is_healthy = is_healthy
+            self.changed()
+
+    def statistics(self, now: float) -> dict[str, object]:
+        """The one state, for status and metrics."""
+        breaker = self.breaker.statistics(now)
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "url": self.endpoint.shown,
+            "healthy": self.is_healthy,
+            "routable": self.is_routable(now),
+            "draining": self.is_draining,
+            "loading": self.is_loading,
+            "breaker": breaker.state.value,
+            "retry_in_seconds": 0.0 if math.isinf(breaker.retry_in_seconds) else round(breaker.retry_in_seconds, 3),
+            "in_flight": self.in_flight,
+            "max_concurrent": self.max_concurrent,
+            "models": sorted(self.models),
+            "resident": sorted(self.resident),
+            "ttft_seconds": round(self.ttft_seconds, 6),
+            "failure_ewma": round(self.failure_ewma, 4),
+            "idle_connections": self.pool.idle_connections,
+            "open_connections": self.pool.open_connections,
+            "open_relays": len(self.pump.relays),
+            "version": self.version,
+            "last_probe_error": self.last_probe_error,
+        }
+
+
+def _policy(settings: Settings) -> BreakerPolicy:
+    return BreakerPolicy(
+        failures=settings.breaker_failures,
+        ratio_percent=settings.breaker_ratio_percent,
+        min_requests=settings.breaker_min_requests,
+        window_seconds=settings.breaker_window_seconds,
+        open_seconds=settings.breaker_open_seconds,
+        max_open_seconds=settings.breaker_max_open_seconds,
+    )

@@ -1,0 +1,77 @@
+"""Shell. Where a server is and how to reach it: TCP, TLS or a Unix socket, and the request line and headers it gets.
+
+TLS goes through `sockets.bridge`: the pump keeps a plain socket and never learns of it.
+"""
+
+import socket
+import ssl
+from urllib.parse import urlsplit
+
+import trio
+
+from mrproxy.sockets import bridge, connect_tcp, connect_unix
+from mrproxy.wire.http1 import RequestHead
+
+
+class Endpoint:
+    """`http://host:port/prefix`, `https://…` or `unix:/path`. ValueError for anything else."""
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https", "unix"):
+            raise ValueError(f"not a backend URL: {url}")
+        self.url = url
+        self.is_tls = parts.scheme == "https"
+        self.unix_path = parts.path if parts.scheme == "unix" else ""
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.is_tls else 80)
+        # Users copy an SDK's base URL, which ends in /v1; our paths bring their own.
+        path = "" if self.unix_path else parts.path.rstrip("/").removesuffix("/v1")
+        self.prefix = path.encode()
+        self.shown = f"{parts.scheme}://{self.host}:{self.port}{path}" if not self.unix_path else url
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        host = name if self.port in (80, 443) else f"{name}:{self.port}"
+        self._host_line = b"host: %b\r\n" % (host.encode() or b"localhost")
+        self.key_line = b"authorization: Bearer %b\r\n" % api_key.encode() if api_key else b""
+
+    async def connect(self, nursery: trio.Nursery) -> socket.socket:
+        """A connected non-blocking socket; `nursery` owns the tasks of TLS. Raises OSError."""
+        if self.unix_path:
+            return await connect_unix(self.unix_path)
+        sock = await connect_tcp(self.host, self.port)
+        return await self._secure(sock, nursery) if self.is_tls else sock
+
+    async def _secure(self, sock: socket.socket, nursery: trio.Nursery) -> socket.socket:
+        stream = trio.SSLStream(
+            trio.SocketStream(trio.socket.from_stdlib_socket(sock)),
+            ssl.create_default_context(),
+            server_hostname=self.host,
+            https_compatible=True,
+        )
+        try:
+            await stream.do_handshake()
+        except (ssl.SSLError, trio.BrokenResourceError) as exc:
+            await trio.aclose_forcefully(stream)
+            raise OSError(f"TLS handshake failed: {exc}") from exc
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        nursery.start_soon(bridge, stream, theirs)
+        return ours
+
+    def request(self, head: RequestHead, body: bytes, request_id: bytes) -> bytes:
+        """A whole request for this server: the caller's own headers, our credentials and length."""
+        return b"%b %b%b HTTP/1.1\r\n%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+            head.method,
+            self.prefix,
+            head.relative,
+            self._host_line,
+            self.key_line,
+            head.forward,
+            request_id,
+            len(body),
+            body,
+        )

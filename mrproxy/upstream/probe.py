@@ -1,0 +1,74 @@
+"""Shell. Asks a backend how it is: a few GETs by httpx, decoded by `probing.py`. Off the hot path, so a library does it.
+
+One client per backend, kept open between probes. Deadlines are the caller's scope.
+"""
+
+from types import TracebackType
+from typing import Self
+
+import httpx
+import trio
+
+from mrproxy.upstream.endpoint import Endpoint
+from mrproxy.upstream.probing import PROBE_PATHS, Answer, ProbeError, ProbeResult, decode_answers
+
+# A list of a thousand models is 300 KB; more is not a list of models.
+_MAX_ANSWER_BYTES = 8 << 20
+
+
+class Prober:
+    """`async with` owns the HTTP client."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        headers = {"user-agent": "mrproxy-probe"}
+        if endpoint.key_line:
+            name, _, value = endpoint.key_line.decode().strip().partition(": ")
+            headers[name] = value
+        self._client = httpx.AsyncClient(
+            base_url=f"{'https' if endpoint.is_tls else 'http'}://{_netloc(endpoint)}{endpoint.prefix.decode()}",
+            headers=headers,
+            timeout=None,  # the caller's scope
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(kind, error, traceback)
+
+    async def probe(self, kind: str) -> ProbeResult | ProbeError:
+        """The result, or as a value why there is none."""
+        answers: dict[str, Answer] = {}
+        problems: list[str] = []
+        async with trio.open_nursery() as nursery:
+            for path in PROBE_PATHS[kind]:
+                nursery.start_soon(self._ask, path, answers, problems, name=f"probe {path}")
+        if not answers:
+            return ProbeError(problems[0] if problems else "no answer")
+        try:
+            return decode_answers(kind, answers)
+        except ProbeError as error:
+            return error
+
+    async def _ask(self, path: str, answers: dict[str, Answer], problems: list[str]) -> None:
+        try:
+            async with self._client.stream("GET", path) as response:
+                body = bytearray()
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > _MAX_ANSWER_BYTES:
+                        problems.append(f"{path}: the answer is too large")
+                        return
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:
+            problems.append(f"{path}: {type(exc).__name__}")
+            return
+        answers[path] = Answer(response.status_code, bytes(body))
+
+
+def _netloc(endpoint: Endpoint) -> str:
+    name = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{name}:{endpoint.port}"

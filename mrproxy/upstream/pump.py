@@ -1,0 +1,479 @@
+"""Shell. The pump: one task that moves all live streams of one backend, and the relay, one such stream.
+
+Per token: one `recv`, one `send`, no task switch, no `epoll_ctl`, no allocation that outlives it. A read that is
+exactly whole chunks, ends where an event ends and cannot hold the usage is sent on as it came. Everything else takes
+the slower way: chunk framing decoded, payload through the tap, framed anew.
+The request's own task waits for `finished` and keeps what it holds; leaving the relay's `with` ends it, whatever the
+reason: it is out of the poller, and an unfinished connection is closed, never pooled.
+Backpressure: what the client does not take is kept (one read at most), the backend is not read meanwhile.
+Figures: docs/benchmarks.md. Whatever is changed here is measured first and after.
+"""
+
+import enum
+import errno
+import socket
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Protocol, Self
+
+import trio
+
+from mrproxy.canonical.exchange import Exchange
+from mrproxy.counters import Counters, Histogram
+from mrproxy.dialects.usage import Tap
+from mrproxy.errors import BackendError, Code, Phase
+from mrproxy.sockets import GONE, OUT, RECEIVE_BYTES, Lagging, Poller, Source, Waker
+from mrproxy.upstream.answer import MAX_HEAD_BYTES, Answer, AnswerCache, answer_head
+from mrproxy.upstream.pool import Connection
+from mrproxy.wire.chunked import CHUNK_SIZES, LAST_CHUNK, ChunkedDecoder, count_whole_chunks
+
+_BOUNDS = Histogram.bounds
+# A backend's error is read whole before anybody decides about it; what is longer than this is cut.
+_HELD_BYTES = 65536
+_SWEEP_SECONDS = 0.25
+_CHUNKED = b"transfer-encoding: chunked\r\n"
+
+
+class Outcome(enum.Enum):
+    """How a relay ended."""
+
+    COMPLETE = enum.auto()  # the client has the whole answer
+    HELD = enum.auto()  # an error answer, complete; the client has nothing
+    FAILED = enum.auto()  # `error` says what the backend did
+    CLIENT_GONE = enum.auto()
+    CLIENT_SLOW = enum.auto()
+    TUNNEL = enum.auto()  # 101: both sides speak something else now
+
+
+class _Body(enum.Enum):
+    """How the backend frames its body."""
+
+    HEAD = enum.auto()  # not there yet
+    SIZED = enum.auto()
+    CHUNKED = enum.auto()
+    UNTIL_CLOSE = enum.auto()
+
+
+class Downstream(Protocol):
+    """The client, as far as a relay knows it."""
+
+    @property
+    def sock(self) -> "Sending": ...
+
+    lagging: Lagging | None
+
+
+class Sending(Protocol):
+    def send(self, data: bytes, /) -> int: ...
+
+
+class Pace(Protocol):
+    """The deadlines of a relay, in seconds; 0 is off."""
+
+    @property
+    def stream_idle_deadline_seconds(self) -> float: ...
+    @property
+    def client_write_idle_seconds(self) -> float: ...
+    @property
+    def total_deadline_seconds(self) -> float: ...
+
+
+class Pump:
+    """All relays of one backend. `run` is one task; `sweep` another."""
+
+    def __init__(
+        self, pace: Pace, counters: Counters, backend_line: bytes, crashed: Callable[[Exception], None]
+    ) -> None:
+        self.pace = pace
+        self.counters = counters
+        self.backend_line = backend_line
+        self.answers = AnswerCache()
+        self.relays: set[Relay] = set()
+        self._crashed = crashed
+        self.poller = Poller(self._source_crashed)
+
+    async def sweep(self, each: Callable[[float], None]) -> None:
+        """End relays that are late; `each` is called with the time, for the owner's own sweeping."""
+        while True:
+            await trio.sleep(_SWEEP_SECONDS)
+            now = trio.current_time()
+            for relay in list(self.relays):
+                relay.check(now)
+            each(now)
+
+    def _source_crashed(self, source: Source, error: Exception) -> None:
+        """The border of a backend: a bug ends one relay, not the pump."""
+        self._crashed(error)
+        if isinstance(source, Relay):
+            source.fail(BackendError(Code.INTERNAL, "internal error", phase=Phase.STREAM, retryable=False))
+
+
+class Relay:
+    """One exchange on one connection. `start`, wait for `finished`, and leave the `with`."""
+
+    __slots__ = (
+        "_body", "_client_send", "_connection", "_decoder", "_downstream", "_ends_after_flush", "_first_byte_seconds",
+        "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token", "_is_ending", "_is_fast",
+        "_is_http10", "_is_released", "_last_at", "_missing", "_pending", "_pump", "_receive_into", "_tap", "_unsent",
+        "answer", "error", "exchange", "finished", "held", "outcome",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        pump: Pump,
+        connection: Connection,
+        downstream: Downstream,
+        exchange: Exchange,
+        tap: Tap,
+        first_byte_seconds: float,
+        *,
+        holds_errors: bool = True,
+        is_http10: bool = False,
+        has_no_body: bool = False,
+    ) -> None:
+        self._pump = pump
+        self._connection = connection
+        self._downstream = downstream
+        self._client_send = downstream.sock.send
+        self._receive_into = connection.sock.recv_into
+        self._inter_token = pump.counters.inter_token
+        self._tap = tap
+        self._first_byte_seconds = first_byte_seconds
+        self._holds_errors = holds_errors
+        self._is_http10 = is_http10
+        self._has_no_body = has_no_body
+        self._body = _Body.HEAD
+        self._head_bytes = b""
+        self._missing = 0
+        self._decoder: ChunkedDecoder | None = None
+        self._frames = False
+        self._is_fast = False
+        self._is_ending = False
+        self._is_released = False
+        self._unsent = b""
+        self._pending = b""
+        self._ends_after_flush = False
+        self._last_at = 0.0
+        self.exchange = exchange
+        self.answer: Answer | None = None
+        self.held: bytearray | None = None
+        self.error: BackendError | None = None
+        self.outcome: Outcome | None = None
+        self.finished: Waker[Outcome] = Waker()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.outcome is None:  # cancelled: the client left, or the process ends
+            self._finish(Outcome.CLIENT_GONE)
+
+    # Sending the request
+
+    def start(self, request: bytes, now: float) -> None:
+        """Send the request; the answer's events follow by themselves."""
+        self._last_at = self.exchange.sent_at = now
+        self.exchange.is_sent = True
+        self._pump.relays.add(self)
+        self._pump.poller.sources[self._connection.fd] = self
+        self._unsent = request
+        self._send_request()
+
+    def _send_request(self) -> None:
+        try:
+            sent = self._connection.sock.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._broke(exc, Phase.SEND)
+            return
+        self._unsent = self._unsent[sent:]
+
+    # Receiving the answer
+
+    def on_ready(self, flags: int, now: float) -> None:
+        """The backend's socket has something: the hot path of the project."""
+        if flags & GONE:
+            self._is_ending = True
+        if self._unsent and flags & OUT:
+            self._last_at = now
+            self._send_request()
+        if self._pending:
+            return  # the client lags: the kernel keeps it, and the backend feels it
+        poller = self._pump.poller
+        while True:
+            try:
+                count = self._receive_into(poller.buffer)
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                self._broke(exc, Phase.STREAM)
+                return
+            if not count:
+                self._end_of_input()
+                return
+            data = bytes(poller.view[:count])
+            if not (self._is_fast and self._pass_on(data, count, now)):
+                self._receive(data, now)
+            if self._pending or self.outcome is not None:
+                return
+            # After a short read the next arrival makes an event (epoll(7)), unless the end came already.
+            if count < RECEIVE_BYTES and not self._is_ending:
+                return
+
+    def _pass_on(self, data: bytes, count: int, now: float) -> bool:
+        """Send whole chunks on as they are; false if they need a closer look."""
+        tap = self._tap
+        if tap.marker in data or not data.endswith(tap.tail):
+            return False
+        end = data.find(b"\r\n", 0, 8)
+        if CHUNK_SIZES.get(data[:end], -9) + end + 4 == count:
+            tap.events += 1
+        elif events := count_whole_chunks(data):
+            tap.events += events
+        else:
+            return False
+        gap = now - self._last_at
+        self._last_at = now
+        histogram = self._inter_token
+        histogram.counts[bisect_left(_BOUNDS, gap)] += 1
+        histogram.sum_seconds += gap
+        self.exchange.answer_bytes += count
+        try:
+            sent = self._client_send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._finish(Outcome.CLIENT_GONE)
+            return True
+        if sent != count:
+            self._lag(data[sent:])
+        return True
+
+    def _receive(self, data: bytes, now: float) -> None:
+        if self._body is not _Body.HEAD:
+            if self.held is None:
+                self._inter_token.observe(now - self._last_at)
+            self._last_at = now
+            self._receive_body(data, b"")
+            return
+        raw = self._head_bytes + data
+        end = raw.find(b"\r\n\r\n") + 4
+        if end < 4:
+            self._head_bytes = raw
+            if len(raw) > MAX_HEAD_BYTES:
+                self._fail_answer("its answer head is too large")
+            return
+        try:
+            answer, length = self._pump.answers.find(raw[:end])
+        except ValueError as exc:
+            self._fail_answer(str(exc))
+            return
+        self._head_bytes = b""
+        if answer.head.status < 200 and not answer.head.upgrade:
+            if len(raw) > end:  # an interim answer (RFC 9110 §15.2); the real one follows
+                self._receive(raw[end:], now)
+            return
+        self._begin(answer, length, raw[end:], now)
+
+    def _begin(self, answer: Answer, length: int, rest: bytes, now: float) -> None:
+        """The head is known: decide how the body goes on, and send what there is of it."""
+        exchange = self.exchange
+        exchange.first_byte_at = self._last_at = now
+        self.answer = answer
+        head = answer.head
+        if head.upgrade:
+            self.held = bytearray(rest)
+            self._finish(Outcome.TUNNEL)
+            return
+        if self._has_no_body:
+            announced, length, rest = length, 0, b""
+        else:
+            announced = length
+        if length >= 0 or self._has_no_body:
+            self._body, self._missing = _Body.SIZED, length
+        elif head.chunked:
+            self._body, self._decoder = _Body.CHUNKED, ChunkedDecoder()
+        else:
+            self._body = _Body.UNTIL_CLOSE
+        if head.status >= 400 and self._holds_errors:
+            self.held = bytearray()
+            self._receive_body(rest, b"")
+            return
+        exchange.status = head.status
+        if self._body is _Body.SIZED and not self._tap.cuts:
+            framing = b"content-length: %d\r\n" % announced if announced >= 0 else b""
+        elif self._is_http10:
+            framing = b""  # ends with the connection
+        else:
+            framing = _CHUNKED
+            self._frames = True
+        self._receive_body(rest, answer_head(answer, framing, exchange, self._pump.backend_line, now))
+
+    def _receive_body(self, data: bytes, head: bytes) -> None:
+        """A piece of the body as the backend framed it. `head` goes out in the same write."""
+        if self._body is _Body.SIZED:
+            payload = data[: self._missing]
+            self._missing -= len(payload)
+            self._deliver(payload, head, is_last=not self._missing, is_clean=len(payload) == len(data))
+            return
+        decoder = self._decoder
+        if decoder is None:
+            self._deliver(data, head, is_last=False, is_clean=False)
+            return
+        try:
+            payload = decoder.receive_data(data)
+        except ValueError as exc:
+            self._fail_answer(str(exc))
+            return
+        self._deliver(payload, head, is_last=decoder.is_done, is_clean=not decoder.rest)
+        self._is_fast = self._frames and decoder.is_between_chunks and self._tap.is_aligned
+
+    def _deliver(self, payload: bytes, head: bytes, *, is_last: bool, is_clean: bool) -> None:
+        """Payload to the tap, what it lets through to the client."""
+        if self.held is not None:
+            self.held += payload[: _HELD_BYTES - len(self.held)]
+            if is_last:
+                self._release(is_clean)
+                self._finish(Outcome.HELD)
+            return
+        tap = self._tap
+        out = tap.receive_data(payload) if payload else b""
+        if is_last:
+            out += tap.finish()
+        if self._frames:
+            if out:
+                out = b"%x\r\n%b\r\n" % (len(out), out)
+            if is_last:
+                out += LAST_CHUNK
+        if is_last:
+            self._release(is_clean)
+        self._send(head + out if head else out)
+        if is_last and self.outcome is None:
+            if self._pending:
+                self._ends_after_flush = True
+            else:
+                self._finish(Outcome.COMPLETE)
+
+    def _end_of_input(self) -> None:
+        if self._body is _Body.UNTIL_CLOSE:
+            self._deliver(b"", b"", is_last=True, is_clean=False)
+        elif self.held is not None:
+            self._finish(Outcome.HELD)
+        elif self._body is _Body.HEAD:
+            self._fail_answer("it closed the connection without an answer")
+        else:
+            self._fail_answer("it closed the connection in the middle of its answer")
+
+    # The client's side
+
+    def _send(self, data: bytes) -> None:
+        if not data:
+            return
+        self.exchange.answer_bytes += len(data)
+        try:
+            sent = self._client_send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._finish(Outcome.CLIENT_GONE)
+            return
+        if sent != len(data):
+            self._lag(data[sent:])
+
+    def _lag(self, rest: bytes) -> None:
+        """The client does not keep up: keep what it did not take, read no more until it has."""
+        self._pending = rest
+        self._downstream.lagging = self
+
+    def on_client_writable(self, now: float) -> None:
+        """The client has room again."""
+        try:
+            sent = self._client_send(self._pending)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._finish(Outcome.CLIENT_GONE)
+            return
+        self._last_at = now
+        self._pending = self._pending[sent:]
+        if self._pending:
+            return
+        self._downstream.lagging = None
+        if self._ends_after_flush:
+            self._finish(Outcome.COMPLETE)
+        else:
+            self.on_ready(0, now)
+
+    def take_pending(self) -> bytes:
+        """After a failure: what the client must get before anything else."""
+        pending, self._pending = self._pending, b""
+        return pending
+
+    def detach(self) -> socket.socket:
+        """After TUNNEL: the backend's socket, out of the poller and out of the pool. The caller owns it."""
+        return self._connection.detach()
+
+    @property
+    def is_framed(self) -> bool:
+        """The client gets chunks, so that an error can still be said in the stream."""
+        return self._frames
+
+    # The end
+
+    def check(self, now: float) -> None:
+        """Called now and then: is anything late?"""
+        pace = self._pump.pace
+        if pace.total_deadline_seconds and now - self.exchange.started_at > pace.total_deadline_seconds:
+            self._time_out("the answer took too long in all", Phase.STREAM)
+        elif self._pending:
+            if now - self._last_at > pace.client_write_idle_seconds:
+                self._finish(Outcome.CLIENT_SLOW)
+        elif self._body is _Body.HEAD:
+            if now - self.exchange.sent_at > self._first_byte_seconds:
+                self._time_out("the backend did not begin to answer in time", Phase.FIRST_BYTE)
+        elif now - self._last_at > pace.stream_idle_deadline_seconds:
+            self._time_out("the backend stopped in the middle of its answer", Phase.STREAM)
+
+    def _time_out(self, message: str, phase: Phase) -> None:
+        is_first = self._body is _Body.HEAD
+        self.fail(BackendError(Code.BACKEND_TIMEOUT, message, phase=phase, retryable=is_first))
+
+    def _broke(self, exc: OSError, phase: Phase) -> None:
+        name = errno.errorcode.get(exc.errno or 0, "error")
+        self._fail_answer(f"the connection to it broke ({name})", phase)
+
+    def _fail_answer(self, reason: str, phase: Phase | None = None) -> None:
+        is_first = self._body is _Body.HEAD
+        where = (phase if phase is Phase.SEND else Phase.FIRST_BYTE) if is_first else Phase.STREAM
+        error = BackendError(
+            Code.BACKEND_FAILED, f"the backend failed: {reason}", phase=where, retryable=self.exchange.answer_bytes == 0
+        )
+        self.fail(error)
+
+    def fail(self, error: BackendError) -> None:
+        """End it because of the backend; also called by whoever withdraws the backend or drains the process."""
+        if self.outcome is None:
+            self.error = error
+            self._finish(Outcome.FAILED)
+
+    def _release(self, is_clean: bool) -> None:
+        """The backend has said everything: its connection can go on, even while the client still reads."""
+        self._is_released = True
+        answer = self.answer
+        if is_clean and answer is not None and answer.head.reusable and not self._unsent and not self._is_ending:
+            self._connection.give_back(self._last_at)
+        else:
+            self._connection.close()
+
+    def _finish(self, outcome: Outcome) -> None:
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        self._pump.relays.discard(self)
+        if self._downstream.lagging is self:
+            self._downstream.lagging = None
+        if not self._is_released and outcome is not Outcome.TUNNEL:
+            self._is_released = True
+            self._connection.close()
+        self.finished.wake(outcome)

@@ -1,0 +1,224 @@
+"""Shell. All backends: started, restarted, withdrawn; and the index of which model is where.
+
+A *pool* is the set of backends that serve one model natively in one dialect; its key is what the scheduler queues by.
+The index is rebuilt when a probe brings news (once in minutes), read on every request (one dict lookup).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import msgspec
+import trio
+
+from mrproxy.canonical.models import Model
+from mrproxy.config import Settings
+from mrproxy.counters import Counters
+from mrproxy.link.snapshot import BackendSpec
+from mrproxy.upstream.backend import Backend
+
+_DIALECTS = ("openai", "ollama")
+_RESTART_SECONDS = (0.1, 10.0)
+
+
+class ModelPool:
+    """The backends of one model in one dialect. `key` is its queue."""
+
+    __slots__ = ("backends", "key", "model")
+
+    def __init__(self, key: str, model: str, backends: tuple[Backend, ...]) -> None:
+        self.key = key
+        self.model = model
+        self.backends = backends
+
+
+class Registry:
+    """`changed` is called when a backend became routable, or may hold more: who waits may go on."""
+
+    def __init__(self, counters: Counters, crashed: Callable[[str, Exception], None]) -> None:
+        self.backends: dict[str, Backend] = {}
+        self.changed: Callable[[], None] = lambda: None
+        self._counters = counters
+        self._crashed = crashed
+        self._scopes: dict[str, trio.CancelScope] = {}
+        self._pools: dict[str, dict[str, ModelPool]] = {dialect: {} for dialect in _DIALECTS}
+        self._by_key: dict[str, ModelPool] = {}
+
+    async def run(
+        self,
+        specs: Sequence[BackendSpec],
+        settings: Settings,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Own the backends' nurseries until cancelled. Started when each has been probed once, or was late to answer."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for spec in specs:
+                await self._add(spec, settings)
+            with trio.move_on_after(settings.probe_deadline_seconds):
+                while not all(backend.is_known or backend.last_probe_error for backend in self.backends.values()):
+                    await trio.sleep(0.02)
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def apply(self, specs: Sequence[BackendSpec], settings: Settings) -> None:
+        """A reload: new ones start, changed addresses are replaced, the missing finish what they have and go."""
+        wanted = {spec.name: spec for spec in specs}
+        for name, backend in list(self.backends.items()):
+            spec = wanted.get(name)
+            if spec is None or spec.url != backend.spec.url or spec.kind != backend.spec.kind:
+                self._retire(backend, settings)
+            else:
+                backend.apply(spec, settings)
+        for name, spec in wanted.items():
+            if name not in self.backends:
+                await self._add(spec, settings)
+        self._rebuild()
+
+    async def _add(self, spec: BackendSpec, settings: Settings) -> None:
+        crashed = partial(self._crashed, f"backend {spec.name}")
+        backend = Backend(spec, settings, self._counters, trio.current_time(), crashed)
+        backend.changed = self._rebuild
+        self.backends[spec.name] = backend
+        scope = self._scopes[spec.name] = trio.CancelScope()
+        await self._nursery.start(self._keep_running, backend, scope, name=f"backend {spec.name}")
+
+    async def _keep_running(
+        self, backend: Backend, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """The border of a backend: a bug in its tasks ends its nursery, which starts again after a while."""
+        wait, longest = _RESTART_SECONDS
+        is_first = True
+        with scope:
+            while True:
+                try:
+                    if is_first:
+                        is_first = False
+                        await backend.run(task_status=task_status)
+                    else:
+                        await backend.run()
+                except Exception as exc:
+                    self._crashed(f"backend {backend.name}", exc)
+                await trio.sleep(wait)
+                wait = min(wait * 2, longest)
+
+    def _retire(self, backend: Backend, settings: Settings) -> None:
+        """Out of routing at once; its nursery ends when its requests have, or at the drain deadline."""
+        del self.backends[backend.name]
+        scope = self._scopes.pop(backend.name)
+        backend.is_draining = True
+        self._nursery.start_soon(_end_when_idle, backend, scope, settings.drain_seconds, name=f"retire {backend.name}")
+
+    # What routing reads
+
+    def find(self, dialect: str, model: str) -> ModelPool | None:
+        """The pool of a model, or None when no backend of that dialect has ever shown it."""
+        return self._pools[dialect].get(model)
+
+    def candidates(self, model: str) -> list[Backend]:
+        """For the scheduler: `model` is a pool's key."""
+        pool = self._by_key.get(model)
+        if pool is None:
+            return []
+        now = trio.current_time()
+        return [backend for backend in pool.backends if backend.is_routable(now)]
+
+    def has_other(self, key: str, tried: frozenset[str]) -> bool:
+        """Another backend than those tried may be asked now."""
+        return any(backend.name not in tried for backend in self.candidates(key))
+
+    @property
+    def is_complete(self) -> bool:
+        """Every backend has been heard of at least once, so an unknown model is really unknown."""
+        return all(backend.is_known for backend in self.backends.values())
+
+    def probe_all_soon(self) -> None:
+        """A model is missing: perhaps it has just been loaded somewhere."""
+        for backend in self.backends.values():
+            backend.probe_soon()
+
+    def models(self, dialect: str) -> list[Model]:
+        """Every model that can be asked for in this dialect, once, by name."""
+        return [
+            _merged(name, pool.backends)
+            for name, pool in sorted(self._pools[dialect].items())
+            if not _is_short(name, self._pools[dialect], pool)
+        ]
+
+    def running(self, allowed: frozenset[str] | None) -> list[msgspec.Raw]:
+        """The entries of /api/ps of all Ollama backends, each model once; only `allowed` ones, if not None."""
+        entries: dict[str, msgspec.Raw] = {}
+        for backend in self.backends.values():
+            for model in backend.running:
+                if allowed is None or model.name in allowed:
+                    entries.setdefault(model.name, model.raw)
+        return list(entries.values())
+
+    def ollama_version(self) -> str:
+        """The lowest version in use: what a client may rely on."""
+        versions = [
+            backend.version for backend in self.backends.values() if backend.kind == "ollama" and backend.version
+        ]
+        return min(versions, key=_version_key, default="")
+
+    def _rebuild(self) -> None:
+        pools: dict[str, dict[str, ModelPool]] = {}
+        for dialect in _DIALECTS:
+            found: dict[str, list[Backend]] = {}
+            for backend in self.backends.values():
+                if backend.serves(dialect):
+                    for name in _public_names(backend):
+                        found.setdefault(name, []).append(backend)
+            pools[dialect] = self._made(dialect, found)
+        self._pools = pools
+        self._by_key = {pool.key: pool for of_dialect in pools.values() for pool in of_dialect.values()}
+        self.changed()
+
+    def _made(self, dialect: str, found: dict[str, list[Backend]]) -> dict[str, ModelPool]:
+        """`llama3` and `llama3:latest` on the same backends are one queue."""
+        made: dict[str, ModelPool] = {}
+        for name in sorted(found):
+            made[name] = ModelPool(f"{dialect}:{name}", name, tuple(found[name]))
+        for name, pool in made.items():
+            full = made.get(f"{name}:latest")
+            if full is not None and full.backends == pool.backends:
+                pool.key = full.key
+        return made
+
+
+def _public_names(backend: Backend) -> Iterable[str]:
+    """Ollama takes `name` for `name:latest`."""
+    for name in backend.models:
+        yield name
+        if backend.kind == "ollama" and name.endswith(":latest") and (short := name[:-7]) not in backend.models:
+            yield short
+
+
+def _is_short(name: str, pools: dict[str, ModelPool], pool: ModelPool) -> bool:
+    """A short name beside its full one: not listed, as Ollama does not list it."""
+    return f"{name}:latest" in pools and not any(name in backend.models for backend in pool.backends)
+
+
+def _merged(name: str, backends: Sequence[Backend]) -> Model:
+    having = [backend for backend in backends if name in backend.models]
+    info = having[0].models[name]
+    lengths = [known.context_tokens for backend in having if (known := backend.models[name]).context_tokens]
+    return Model(
+        name=name,
+        owned_by=having[0].kind,
+        created=int(info.created_utc or 0),
+        entry=info.raw if having[0].kind == "ollama" else None,
+        context_length=min(lengths, default=None),
+        backends=tuple(backend.name for backend in having),
+    )
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in version.split("-")[0].split("."))
+
+
+async def _end_when_idle(backend: Backend, scope: trio.CancelScope, drain_seconds: float) -> None:
+    with trio.move_on_after(drain_seconds):
+        while backend.in_flight:  # noqa: ASYNC110  rare, and an Event would sit on every release
+            await trio.sleep(0.05)
+    scope.cancel(reason="withdrawn")
