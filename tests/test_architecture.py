@@ -22,7 +22,7 @@ LAYERS = (
     {"canonical", "wire", "link", "sockets"},
     {"dialects"},
     {"accept", "identity", "ledger", "scheduler", "upstream"},
-    {"lifecycle", "stages", "attempts", "answers", "forwarding"},
+    {"lifecycle", "stages", "attempts", "answers", "forwarding", "listing", "commands"},
     {"control", "storage", "telemetry"},
     {"app", "supervisor", "child", "provision", "discovery"},
     {"cli", "__main__"},

@@ -334,6 +334,8 @@ async def test_a_real_worker_that_is_killed_costs_no_connection_attempt(make_sce
             port = int(scene.out.getvalue().rpartition(":")[2])
             first = await who_answers(port)
             os.kill(first, signal.SIGKILL)
+            # A process that is being killed may still take one connection with it; once it is reaped it cannot.
+            await wait_until_slowly(lambda: scene.events("child ended"))
             second = await who_answers(port)  # connects to the backlog, and is answered by the next worker
             signal.raise_signal(signal.SIGTERM)
     assert second != first
