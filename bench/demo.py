@@ -7,8 +7,10 @@ Read next: `children.py`, for the processes; `backends/`, for the engines.
 """
 
 import json
+import re
 import secrets
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,6 +36,7 @@ START_SECONDS = 20.0
 OPENAI_MODEL, OLLAMA_MODEL = "mock-8b", "llama3.2:latest"
 QUESTION = "Why is one gateway better than many?"
 ANSWER_TOKENS = 40
+STAMP = re.compile(r"t(\d{19})")
 JOURNAL_COLUMNS = ("user", "model", "backend", "dialect", "status", "prompt_tokens", "completion_tokens", "usage_state")
 
 
@@ -55,11 +58,15 @@ class Chat:
     path: str
     started_at: float = field(default_factory=time.perf_counter)
     stamps: list[float] = field(default_factory=list)
+    delays_ms: list[float] = field(default_factory=list)
     backend: str = "?"
     server_timing: str = ""
 
-    def add(self) -> None:
+    def add(self, text: str) -> None:
+        """A token arrived. A mock engine's token says when it was made, on this machine's monotonic clock."""
         self.stamps.append(time.perf_counter())
+        if made := STAMP.search(text):
+            self.delays_ms.append((time.monotonic_ns() - int(made[1])) / 1e6)
 
     def remember_headers(self, headers: httpx.Headers) -> None:
         self.backend = headers.get("x-mrproxy-backend", "?")
@@ -68,6 +75,10 @@ class Chat:
     @property
     def ttft_ms(self) -> float:
         return (self.stamps[0] - self.started_at) * 1000 if self.stamps else float("nan")
+
+    @property
+    def delay_ms(self) -> float:
+        return statistics.median(self.delays_ms) if self.delays_ms else float("nan")
 
     @property
     def tokens_per_second(self) -> float:
@@ -118,13 +129,15 @@ def is_ready(url: str) -> bool:
 
 def chat_by_openai(gateway: Gateway, console: Console) -> Chat:
     """`POST /v1/chat/completions`, streaming."""
-    chat = Chat("openai", "/v1/chat/completions")
     with openai.OpenAI(
         base_url=f"{gateway.url}/v1",
         api_key=gateway.key,
         max_retries=0,
         http_client=openai.DefaultHttpxClient(trust_env=False),
     ) as client:
+        # An SDK's first request loads half of it and connects: not what is shown here.
+        console.print(f"models: {', '.join(model.id for model in client.models.list())}")
+        chat = Chat("openai", "/v1/chat/completions")
         raw = client.chat.completions.with_raw_response.create(
             model=OPENAI_MODEL,
             messages=[{"role": "user", "content": QUESTION}],
@@ -134,21 +147,23 @@ def chat_by_openai(gateway: Gateway, console: Console) -> Chat:
         chat.remember_headers(httpx.Headers(dict(raw.headers)))
         for chunk in raw.parse():
             if chunk.choices and chunk.choices[0].delta.content:
-                chat.add()
-                show(console, chunk.choices[0].delta.content)
+                chat.add(chunk.choices[0].delta.content)
+                show_token(console)
     console.print()
     return chat
 
 
 def chat_by_ollama(gateway: Gateway, console: Console) -> Chat:
     """`POST /api/chat`, streaming. The SDK shows no headers; its HTTP client's hook does."""
-    chat = Chat("ollama", "/api/chat")
+    last_headers = httpx.Headers()
     with ollama.Client(
         host=gateway.url,
         headers={"Authorization": f"Bearer {gateway.key}"},
-        event_hooks={"response": [lambda response: chat.remember_headers(response.headers)]},
+        event_hooks={"response": [lambda response: last_headers.update(response.headers)]},
         trust_env=False,
     ) as client:
+        console.print(f"models: {', '.join(model.model or '?' for model in client.list().models)}")
+        chat = Chat("ollama", "/api/chat")
         for part in client.chat(
             model=OLLAMA_MODEL,
             messages=[{"role": "user", "content": QUESTION}],
@@ -156,20 +171,21 @@ def chat_by_ollama(gateway: Gateway, console: Console) -> Chat:
             stream=True,
         ):
             if part.message.content:
-                chat.add()
-                show(console, part.message.content)
+                chat.add(part.message.content)
+                show_token(console)
+    chat.remember_headers(last_headers)
     console.print()
     return chat
 
 
-def show(console: Console, text: str) -> None:
-    """A piece of an answer, as it arrives."""
-    console.print(f"[dim]{escape(text)}[/]", end="", soft_wrap=True, highlight=False)
+def show_token(console: Console) -> None:
+    """One mark each, as it arrives: what a mock engine says is a time stamp, and not worth reading."""
+    console.print("[green]▪[/]" if console.is_terminal else ".", end="", soft_wrap=True, highlight=False)
 
 
 def show_chats(console: Console, chats: list[Chat]) -> None:
     """What went where, and how fast."""
-    table = new_table(console, "SDK", "path", "backend", "tokens", "TTFT", "tokens/s", "Server-Timing")
+    table = new_table(console, "SDK", "path", "backend", "tokens", "TTFT", "tokens/s", "engine to SDK", "Server-Timing")
     for chat in chats:
         table.add_row(
             chat.sdk,
@@ -178,6 +194,7 @@ def show_chats(console: Console, chats: list[Chat]) -> None:
             str(len(chat.stamps)),
             f"{chat.ttft_ms:.1f} ms",
             f"{chat.tokens_per_second:.1f}",
+            f"{chat.delay_ms:.2f} ms",
             chat.server_timing,
         )
     console.print(table)
@@ -230,9 +247,9 @@ def show_invitation(console: Console, gateway: Gateway) -> None:
 
 
 def show_everything(console: Console, gateway: Gateway) -> None:
-    console.print(f"\n[bold]{QUESTION}[/]  (openai SDK → /v1)")
+    console.print(f"\n[bold]{QUESTION}[/]  (openai SDK, /v1; one mark is one token)")
     chats = [chat_by_openai(gateway, console)]
-    console.print(f"\n[bold]{QUESTION}[/]  (ollama SDK → /api)")
+    console.print(f"\n[bold]{QUESTION}[/]  (ollama SDK, /api)")
     chats.append(chat_by_ollama(gateway, console))
     console.print("\n[bold]What went where[/]")
     show_chats(console, chats)
