@@ -38,6 +38,7 @@ test: lint types
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(BIN)/python -m tests.longest_functions
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
