@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -75,6 +76,7 @@ class Supervisor:
     out: TextIO
     launch: Launch = launch_process
     find_engines: FindEngines = find_local_engines
+    has_terminal: Callable[[], bool] = partial(os.isatty, 0)
     workers: tuple[str, ...] = ("w1",)
     settings: Settings = field(default_factory=Settings)
     found: dict[str, Backend] = field(default_factory=dict)
@@ -155,9 +157,11 @@ class Supervisor:
         """`control` is stopped by `run_children`, after the workers."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
             task_status.started()
-            is_draining = False
+            is_draining, had_terminal = False, self.has_terminal()
             async for number in received:
-                if number == signal.SIGHUP:
+                # A terminal that is closed sends SIGHUP too, and then nobody is left to stop us.
+                is_hangup = number == signal.SIGHUP and had_terminal and not self.has_terminal()
+                if number == signal.SIGHUP and not is_hangup:
                     self.reload(directory)
                 elif not is_draining:
                     is_draining = True

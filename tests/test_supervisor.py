@@ -199,6 +199,16 @@ async def test_a_broken_reload_changes_nothing_and_says_why(make_scene, autojump
     assert scene.events("reload refused")[0]["reason"] == "file x: port is 'y', not a whole number"
 
 
+async def test_a_closed_terminal_stops_what_ran_on_it(make_scene, autojump_clock):
+    scene = make_scene()
+    answers = [True, False]
+    scene.supervisor.has_terminal = lambda: answers.pop(0)
+    async with serving(scene):
+        signal.raise_signal(signal.SIGHUP)
+    assert scene.events("reloaded") == []
+    assert len(scene.events("draining")) == 1
+
+
 async def test_settings_that_need_a_restart_keep_their_values_over_a_reload(make_scene, autojump_clock):
     scene = make_scene()
     async with serving(scene):

@@ -164,9 +164,10 @@ PARSERS: dict[object, Callable[[object, str], Scalar]] = {
 
 
 def secret_value(text: str, env: Mapping[str, str], where: str) -> str:
+    """The text, or what the variable that it names holds; without the newline that secret files end in."""
     if not text.startswith("$"):
-        return text
-    value = env.get(text[1:])
+        return text.strip()
+    value = env.get(text[1:], "").strip()
     if not value:
         raise ConfigError(f"{where} names the environment variable {text[1:]}, which is not set")
     return value
@@ -207,7 +208,10 @@ def read_key(key: Key, where: str, env: Mapping[str, str]) -> Key:
         if len(key.digest) != 32 or not set(key.digest) <= set("0123456789abcdef"):
             raise ConfigError(f"{where}: digest must be 32 lower-case hex digits (see `mrproxy key digest`)")
         return key
-    return msgspec.structs.replace(key, key=secret_value(key.key or "", env, where))
+    secret = secret_value(key.key or "", env, where)
+    if not secret:
+        raise ConfigError(f"{where}: the key is empty, and would let everybody in")
+    return msgspec.structs.replace(key, key=secret)
 
 
 def parse_expiry(text: str, where: str) -> float:

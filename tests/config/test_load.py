@@ -93,6 +93,7 @@ def test_kubernetes_service_variables_are_not_ours():
         ("[[users]]\nname='ada'\nweight=0", "user 'ada': weight is 0, less than 1"),
         ("[groups.staff]\ntoken_budget=-1", "group 'staff': token_budget is -1, less than 1"),
         ("[[keys]]\nname='x'", "keys x: give either key or digest"),
+        ("[[keys]]\nkey=' '", "keys (unnamed): the key is empty"),
         ("[[keys]]\nkey='a'\ndigest='b'", "give either key or digest"),
         ("[[keys]]\ndigest='b'", "digest must be 32 lower-case hex digits"),
         ("[[keys]]\nkey='a'\nexpires='soon'", "expires is 'soon', not RFC 3339"),
@@ -127,7 +128,7 @@ def test_secrets_are_read_from_the_environment_where_the_file_says_so(tmp_path):
         tmp_path,
         "bootstrap_api_key='$BOOT'\n[[keys]]\nkey='$KEY'\n[[backends]]\nkind='openai'\nurl='https://a'\napi_key='$CLOUD'\n",
     )
-    settings, _ = load(file, {"BOOT": "b", "KEY": "k", "CLOUD": "c"}, {})
+    settings, _ = load(file, {"BOOT": "b\n", "KEY": "k", "CLOUD": "c"}, {})
     assert settings.bootstrap_api_key == "b"
     assert settings.keys[0].key == "k"
     assert settings.backends[0].api_key == "c"
