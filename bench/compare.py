@@ -132,13 +132,14 @@ Turn = tuple[procfs.Usage, procfs.Usage, Window, int]
 def _json_turn(reactor: Reactor, client: Client, plan: Plan, target: Target, connections: int) -> Turn:
     spec = RequestSpec(model=plan.model, max_tokens=JSON_ANSWER_TOKENS, key=target.key)
     load = JsonLoad(client, pad_request(spec, JSON_REQUEST_BYTES), connections)
+    pids = procfs.list_tree(list(target.pids))
     load.open()
     _run_for(reactor, JSON_WARM_SECONDS)
-    before, own = procfs.sample(list(target.pids)), time.process_time_ns()
+    before, own = procfs.sample(pids), time.process_time_ns()
     load.open_window()
     _run_for(reactor, plan.seconds)
     window = load.close_window()
-    after, own = procfs.sample(list(target.pids)), time.process_time_ns() - own
+    after, own = procfs.sample(pids), time.process_time_ns() - own
     load.close()
     return before, after, window, own
 
@@ -146,13 +147,14 @@ def _json_turn(reactor: Reactor, client: Client, plan: Plan, target: Target, con
 def _stream_turn(reactor: Reactor, client: Client, plan: Plan, target: Target, streams: int) -> Turn:
     spec = RequestSpec(model=plan.model, stream=True, max_tokens=OUTLAST_TOKENS, key=target.key)
     load = StreamLoad(client, encode_request(spec), streams, reactor, seed=streams)
+    pids = procfs.list_tree(list(target.pids))
     load.open(RAMP_SECONDS)
     _run_for(reactor, RAMP_SECONDS + SETTLE_SECONDS)
-    before, own = procfs.sample(list(target.pids)), time.process_time_ns()
+    before, own = procfs.sample(pids), time.process_time_ns()
     load.open_window()
     _run_for(reactor, plan.seconds)
     window = load.close_window()
-    after, own = procfs.sample(list(target.pids)), time.process_time_ns() - own
+    after, own = procfs.sample(pids), time.process_time_ns() - own
     load.close()
     return before, after, window, own
 

@@ -93,17 +93,19 @@ class Runner:
         self._window_ns = 0  # where the warm-up ends
         self._end_ns = 0
         self._rss_peak = 0
+        self._pids: tuple[int, ...] = ()
         self._completed = 0
         self._completed_tokens = 0
 
     def run(self) -> tuple[RunResult, Record]:
         """The result, and what it was made from (the fidelity check needs the fingerprints)."""
-        plan, pids = self._plan, list(self._target.pids)
+        plan, pids = self._plan, procfs.list_tree(list(self._target.pids))
+        self._pids = pids
+        gc.collect()
+        gc.freeze()
         self._start_ns = time.monotonic_ns()
         self._window_ns = self._start_ns + int(plan.warm_seconds * 1e9)
         self._end_ns = self._window_ns + int(plan.seconds * 1e9)
-        gc.collect()
-        gc.freeze()
         self._reactor.call_at(self._start_ns, self._probe)
         self._reactor.call_at(self._start_ns, self._watch)
         self._begin()
@@ -228,8 +230,8 @@ class Runner:
         return now + int(PROBE_SECONDS * 1e9)
 
     def _watch(self, due: int) -> int:
-        if self._target.pids:
-            rss = sum(map(procfs.rss_bytes_of, procfs.list_tree(list(self._target.pids))))
+        if self._pids:
+            rss = sum(map(procfs.rss_bytes_of, self._pids))
             self._rss_peak = max(self._rss_peak, rss)
             if due >= self._window_ns:
                 self._second(due).rss_bytes = rss
@@ -307,7 +309,7 @@ def find_flaws(result: RunResult, plan: RunPlan, lag: Metric | None) -> list[str
 
 
 def cost_of(
-    pids: list[int], before: procfs.Usage, after: procfs.Usage, peak: int, requests: int, tokens: int
+    pids: tuple[int, ...], before: procfs.Usage, after: procfs.Usage, peak: int, requests: int, tokens: int
 ) -> Cost | None:
     if not pids:
         return None

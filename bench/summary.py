@@ -29,4 +29,4 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 def can_carry(count: int, share: float) -> bool:
     """A percentile is shown only if at least ten samples lie beyond it."""
-    return count * (1 - share) > 9.999 or share <= 0.5
+    return round(count * (1 - share), 6) >= 10 or share <= 0.5

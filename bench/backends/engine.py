@@ -13,6 +13,7 @@ a send.
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 from zlib import crc32
 
@@ -20,7 +21,7 @@ from bench.backends.faults import STREAM_KINDS, Fault
 from bench.backends.settings import EngineSettings, prefill_seconds, step_seconds
 from bench.backends.stats import Stats
 from bench.backends.work import LAST_CHUNK, Closing, Timing, Work, frame, frame_template
-from bench.reactor import Reactor
+from bench.reactor import TimerCallback
 
 WALL_CLOCK_BYTES = 30
 
@@ -32,7 +33,12 @@ class Peer(Protocol):
     def is_lagging(self) -> bool: ...
     def send(self, data: bytes) -> None: ...
     def finish(self) -> None: ...
+    def close(self) -> None: ...
     def reset(self) -> None: ...
+
+
+class Timers(Protocol):
+    def call_at(self, due_ns: int, callback: TimerCallback) -> None: ...
 
 
 class Sequence:
@@ -77,9 +83,12 @@ class Lane:
 
 
 class Engine:
-    def __init__(self, settings: EngineSettings, reactor: Reactor, stats: Stats) -> None:
+    def __init__(
+        self, settings: EngineSettings, timers: Timers, stats: Stats, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self.settings = settings
-        self._reactor = reactor
+        self._now = clock
+        self._timers = timers
         self._stats = stats
         self._random = random.Random(settings.seed)
         self._has_loads = settings.kind == "ollama"
@@ -115,7 +124,8 @@ class Engine:
     def abort(self, sequence: Sequence, now: int) -> None:
         """The client is gone: free the slot and note when we saw it."""
         if sequence.is_alive:
-            phase = "waiting" if not sequence.timing.started_ns else "prefill" if not sequence.sent else "streaming"
+            is_waiting = sequence not in sequence.lane.running
+            phase = "waiting" if is_waiting else "prefill" if not sequence.sent else "streaming"
             self._stats.note_abort(sequence.work, phase, sequence.sent, now)
             self._release(sequence, now)
 
@@ -170,7 +180,7 @@ class Engine:
             self._admit(lane, due)
             return 0
 
-        self._reactor.call_at(now + int(self.settings.load_seconds * 1e9), loaded)
+        self._timers.call_at(now + int(self.settings.load_seconds * 1e9), loaded)
         return False
 
     def _start(self, sequence: Sequence, now: int) -> None:
@@ -186,20 +196,18 @@ class Engine:
             if seconds * slowdown <= 0:
                 self._answer_whole(sequence, now)
             else:
-                self._reactor.call_at(
-                    now + int(seconds * slowdown * 1e9), lambda due: self._answer_whole(sequence, due)
-                )
+                self._timers.call_at(now + int(seconds * slowdown * 1e9), lambda due: self._answer_whole(sequence, due))
             return
         sequence.due_ns = now + int(prefill * slowdown * 1e9)
         if self.settings.pacing == "step":
             self._start_stepping(lane, now)
         else:
-            self._reactor.call_at(sequence.due_ns, lambda due: self._tick(sequence, due))
+            self._timers.call_at(sequence.due_ns, lambda due: self._tick(sequence, due))
 
     def _start_stepping(self, lane: Lane, now: int) -> None:
         if not lane.is_stepping:
             lane.is_stepping = True
-            self._reactor.call_at(now + int(self.settings.itl_seconds * 1e9), lambda due: self._step(lane, due))
+            self._timers.call_at(now + int(self.settings.itl_seconds * 1e9), lambda due: self._step(lane, due))
 
     def _step(self, lane: Lane, due: int) -> int:
         for sequence in list(lane.running):
@@ -223,7 +231,7 @@ class Engine:
             # The second token sets the phase, so that streams opened together do not stay in step.
             interval = int(interval * self._random.random()) + 1
         # A clock that has fallen behind does not burst to catch up.
-        return max(due + interval, time.monotonic_ns() - interval)
+        return max(due + interval, self._now() - interval)
 
     def _emit(self, sequence: Sequence, due: int) -> None:
         if sequence.sent == sequence.fault_at:
@@ -232,9 +240,9 @@ class Engine:
         if not sequence.sent:
             self._open(sequence, due)
         if sequence.work.is_dated:
-            data = sequence.template % (self._wall_clock(), time.monotonic_ns())
+            data = sequence.template % (self._wall_clock(), self._now())
         else:
-            data = sequence.template % time.monotonic_ns()
+            data = sequence.template % self._now()
         sequence.sent += 1
         sequence.left -= 1
         sequence.crc = crc32(data[sequence.payload_at : -2], sequence.crc)
@@ -273,7 +281,7 @@ class Engine:
         if sequence.is_alive:
             timing, tokens = sequence.timing, sequence.work.completion_tokens
             timing.first_ns = timing.first_ns or due
-            timing.ended_ns = time.monotonic_ns()
+            timing.ended_ns = self._now()
             peer, answer = sequence.peer, sequence.work.whole(timing, tokens)
             body = answer[answer.find(b"\r\n\r\n") + 4 :]
             self._stats.note_sent(sequence.work, tokens, (0, len(body), crc32(body)))
@@ -296,7 +304,7 @@ class Engine:
         if fault.kind == "truncate":
             whole = sequence.template % ((self._wall_clock(), due) if sequence.work.is_dated else due)
             peer.send(whole[: len(whole) // 2])
-            peer.finish()
+            peer.close()
         else:
             peer.reset()
 

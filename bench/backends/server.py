@@ -4,6 +4,7 @@ GET  /_mock/stats     counters, open connections, and who left early (monotonic 
 GET  /_mock/sent      per finished answer: tokens (0 if not streamed), payload bytes, CRC-32 without the usage event
 POST /_mock/faults    {"kind", "probability", "count", "after_tokens"} or a list of them: the new rules; {} clears them
 POST /_mock/reset     counters to zero
+POST /_mock/refuse    {"seconds"}: stop listening for so long; connections are refused, those that exist stay
 """
 
 import socket
@@ -279,7 +280,25 @@ class MockServer:
             return _control_reply(200, {})
         if request.path == b"/_mock/faults":
             return self._set_faults(request.body)
+        if request.path == b"/_mock/refuse":
+            return self._refuse(request.body, now)
         return _control_reply(404, {"error": "no such control route"})
+
+    def _refuse(self, body: bytes, now: int) -> bytes:
+        if self._listener is None:
+            return _control_reply(409, {"error": "not listening"})
+        host, port = self._listener.getsockname()[:2]
+        self._reactor.unregister(self._listener.fileno())
+        self._listener.close()
+        self._listener = None
+        seconds = float(msgspec.json.decode(body or b"{}").get("seconds", 1.0))
+
+        def listen_again(_due: int) -> int:
+            self.listen(host, port)
+            return 0
+
+        self._reactor.call_at(now + int(seconds * 1e9), listen_again)
+        return _control_reply(200, {"seconds": seconds})
 
     def _set_faults(self, body: bytes) -> bytes:
         try:
