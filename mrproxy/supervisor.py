@@ -20,7 +20,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -66,6 +65,10 @@ async def find_local_engines(ports: Sequence[int]) -> tuple[Backend, ...]:
     return await find_engines(ports)
 
 
+def stdin_is_terminal() -> bool:
+    return os.isatty(0)
+
+
 @dataclass(slots=True)
 class Supervisor:
     """What `serve` needs to know; tests replace `launch` and the commands."""
@@ -76,7 +79,7 @@ class Supervisor:
     out: TextIO
     launch: Launch = launch_process
     find_engines: FindEngines = find_local_engines
-    has_terminal: Callable[[], bool] = partial(os.isatty, 0)
+    has_terminal: Callable[[], bool] = stdin_is_terminal
     workers: tuple[str, ...] = ("w1",)
     settings: Settings = field(default_factory=Settings)
     found: dict[str, Backend] = field(default_factory=dict)
