@@ -23,7 +23,7 @@ class Job:
         "is_waiting",
         "model",
         "submitted_at",
-        "tab",
+        "uncharged_epoch",
         "weight",
     )
 
@@ -44,8 +44,8 @@ class Job:
         self.excluded = excluded
         self.is_waiting = False
         self.flow: Flow | None = None
-        # which tab of its flow an immediate grant was put on; -1: it was charged to the deficit
-        self.tab = -1
+        # the flow's epoch in which it was granted without being charged; -1: it was charged
+        self.uncharged_epoch = -1
 
 
 class Flow:
@@ -55,14 +55,14 @@ class Flow:
         "allowance",
         "dead",
         "deficit",
+        "epoch",
         "flow_id",
         "in_flight",
         "position",
         "queue",
         "ready_round",
         "stamp",
-        "tab",
-        "tab_tokens",
+        "uncharged_tokens",
         "visited_round",
         "waiting",
         "weight",
@@ -81,5 +81,5 @@ class Flow:
         self.waiting = 0  # live jobs in the queue
         self.dead = 0  # cancelled jobs still in the queue
         self.in_flight = 0  # granted and not settled
-        self.tab = 0  # the number of the open tab
-        self.tab_tokens = 0  # immediate grants in flight that no deficit has paid for
+        self.epoch = 0  # how often it has joined the ring
+        self.uncharged_tokens = 0  # its immediate grants of this epoch that are still in flight

@@ -8,7 +8,7 @@ Rounds are computed, not walked: `ready_round` is the round whose visit will cov
 deficits are brought up to date only when they are needed (`_credit`).
 
 Carried over while a flow has nothing waiting: at most `burst_cap_tokens` of unused allowance (credit), and at most as
-much debt. What it holds by immediate grants stands on its tab and becomes debt if it joins the queue meanwhile.
+much debt. Immediate grants are charged only if they are still in flight when the flow has to join the queue.
 Integers throughout, so the bound in docs/scheduler.md is exact. Not thread-safe, never blocks, knows no backends.
 Read next: `bound.py` for the guarantee, `grant.py` for the shell.
 """
@@ -108,7 +108,7 @@ class Wdrr:
         flow = self._visit_next(ring)
         job = flow.queue.popleft()
         job.is_waiting = False
-        job.tab = -1
+        job.uncharged_epoch = -1
         flow.deficit -= job.cost_tokens
         flow.in_flight += 1
         self._uncount(ring, flow)
@@ -149,8 +149,8 @@ class Wdrr:
             ring = self._rings[job.model] = _Ring()
         flow = ring.flows.get(job.flow_id) or self._open_flow(ring, job)
         job.flow = flow
-        job.tab = flow.tab
-        flow.tab_tokens += job.cost_tokens
+        job.uncharged_epoch = flow.epoch
+        flow.uncharged_tokens += job.cost_tokens
         flow.in_flight += 1
 
     def settle(self, job: Job, true_cost_tokens: int | None) -> None:
@@ -159,9 +159,9 @@ class Wdrr:
         if flow is None:
             raise ValueError("the job was never granted")
         flow.in_flight -= 1
-        if job.tab >= 0:
-            if job.tab == flow.tab:
-                flow.tab_tokens -= job.cost_tokens
+        if job.uncharged_epoch >= 0:
+            if job.uncharged_epoch == flow.epoch:
+                flow.uncharged_tokens -= job.cost_tokens
         elif true_cost_tokens is not None and true_cost_tokens != job.cost_tokens:
             flow.deficit += job.cost_tokens - true_cost_tokens
             if flow.waiting:
@@ -209,8 +209,8 @@ class Wdrr:
         be more than one visit apart: the bound rests on it.
         """
         flow.deficit = self._carried_over(ring, flow)
-        flow.tab += 1
-        flow.tab_tokens = 0
+        flow.epoch += 1
+        flow.uncharged_tokens = 0
         self._reweigh(flow, weight)
         ring.joined += 1
         ring.backlogged += 1
@@ -224,7 +224,7 @@ class Wdrr:
     def _carried_over(self, ring: _Ring, flow: Flow) -> int:
         missed_rounds = max(0, ring.round - 1 - flow.visited_round)
         cap = self._burst_cap_tokens
-        return max(-cap, min(cap, flow.deficit + flow.allowance * missed_rounds) - flow.tab_tokens)
+        return max(-cap, min(cap, flow.deficit + flow.allowance * missed_rounds) - flow.uncharged_tokens)
 
     def _leave(self, ring: _Ring, flow: Flow) -> None:
         self._credit(ring, flow)

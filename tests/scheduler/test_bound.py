@@ -1,7 +1,7 @@
 """Pure. The bound of docs/scheduler.md: against an exact ledger of service, and as arithmetic."""
 
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, permutations
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +24,18 @@ class ServiceLedger:
         self.granted_true = [0] * len(weights)
         self.charged = [0] * len(weights)
         self.extremes: dict[tuple[int, int, str], tuple[Fraction, Fraction]] = {}
+        self.lows: dict[tuple[int, int], Fraction] = {}
+
+    def check_nobody_overtakes(self, bound_of_pair) -> None:
+        """One-sided, and whatever the other does: leaves, banks, comes back."""
+        for one, two in permutations(range(len(self.weights)), 2):
+            if not self.waiting[two]:
+                self.lows.pop((one, two), None)
+                continue
+            ahead = Fraction(self.granted_true[one], self.weights[one])
+            ahead -= Fraction(self.granted_true[two], self.weights[two])
+            low = self.lows[one, two] = min(ahead, self.lows.get((one, two), ahead))
+            assert ahead - low <= bound_of_pair(self.weights[one], self.weights[two])
 
     def check(self, bound_of_pair) -> None:
         for one, two in combinations(range(len(self.weights)), 2):
@@ -51,6 +63,8 @@ class Run:
         self.slots = slots
         self.max_error = max_error
         self.bound_of_pair = lambda one, two: fairness_bound(quantum, (one, two), MAX_CHARGE, cap, slots, max_error)
+        self.one_sided = lambda one, two: quantum + self.bound_of_pair(one, two)
+        self.forgives = slots * max_error > cap
         self.waiting: list[Job] = []
         self.running: list[Job] = []
         self.true_cost: dict[Job, int] = {}
@@ -66,7 +80,12 @@ class Run:
             gone = self.waiting.pop(number % len(self.waiting))
             self.subject.cancel(gone)
             self.ledger.waiting[int(gone.flow_id)] -= 1
+        self.check()
+
+    def check(self) -> None:
         self.ledger.check(self.bound_of_pair)
+        if not self.forgives:
+            self.ledger.check_nobody_overtakes(self.one_sided)
 
     def submit(self, flow: int, cost: int, error: int) -> None:
         job = Job(str(flow), self.ledger.weights[flow], "m", cost, 0.0)
@@ -88,11 +107,11 @@ class Run:
             flow = int(job.flow_id)
             self.ledger.granted_true[flow] += self.true_cost[job]
             self.ledger.charged[flow] += job.cost_tokens
-            self.ledger.check(self.bound_of_pair)  # still counted as waiting: the interval ends just before it leaves
+            self.check()  # still counted as waiting: the interval ends just before it leaves
             self.ledger.waiting[flow] -= 1
 
     def settle(self, job: Job) -> None:
-        was_charged = job.tab < 0
+        was_charged = job.uncharged_epoch < 0
         self.subject.settle(job, self.true_cost[job])
         if was_charged:
             self.ledger.charged[int(job.flow_id)] += self.true_cost[job] - job.cost_tokens
@@ -116,7 +135,9 @@ STEPS = st.lists(
     st.sampled_from([0, 20, MAX_CHARGE]),
 )
 @pytest.mark.slow
-def test_no_two_backlogged_flows_drift_apart_further_than_the_bound(steps, weights, quantum, cap, slots, max_error):
+def test_no_two_backlogged_flows_drift_apart_further_than_the_bound_and_nobody_overtakes_one(
+    steps, weights, quantum, cap, slots, max_error
+):
     run = Run(weights, quantum, cap, slots, max_error)
     for step in steps:
         run.step(*step)

@@ -478,6 +478,12 @@ class Balance:
         assert self.one.in_flight == self.two.in_flight == 0
         assert self.subject.waiting_total == self.discipline.waiting_total == 0
         assert self.subject.statistics() == ()
+        if isinstance(self.discipline, Wdrr):
+            assert all(
+                flow.in_flight == flow.uncharged_tokens == flow.dead == 0
+                for ring in self.discipline._rings.values()
+                for flow in ring.flows.values()
+            )
 
     async def call(self, caller: Caller) -> None:
         await trio.sleep(caller.arrives_at)

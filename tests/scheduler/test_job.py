@@ -3,12 +3,12 @@
 from mrproxy.scheduler.job import Flow, Job
 
 
-def test_a_new_job_waits_nowhere_and_stands_on_no_tab():
+def test_a_new_job_waits_nowhere_and_owes_nothing():
     job = Job("u", 3, "m", 100, 1.5)
     assert not job.is_waiting
     assert job.flow is None
     assert job.excluded is None
-    assert job.tab == -1
+    assert job.uncharged_epoch == -1
 
 
 def test_jobs_are_told_apart_by_identity():

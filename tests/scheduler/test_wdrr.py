@@ -277,6 +277,18 @@ def test_an_immediate_grant_is_charged_once():
     assert deficit(subject, "heavy") == -300  # charged by its estimate, and not corrected: docs/scheduler.md
 
 
+def test_a_charged_grant_that_ends_leaves_later_immediate_grants_uncharged():
+    subject = Wdrr(100, 1000)
+    held = job("heavy", 300)
+    subject.grant_immediate(held)
+    submit(subject, job("heavy", 100))
+    subject.settle(subject.next_job("m"), 100)
+    subject.grant_immediate(job("heavy", 200))
+    subject.settle(held, 300)
+    submit(subject, job("heavy", 100))
+    assert deficit(subject, "heavy") == -200
+
+
 def test_a_new_weight_applies_at_once():
     subject = Wdrr(100, 0)
     submit(subject, *(job("a", 100) for _ in range(10)), *(job("b", 100) for _ in range(10)))
