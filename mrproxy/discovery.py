@@ -16,7 +16,7 @@ from mrproxy.upstream.probe import Prober
 from mrproxy.upstream.probing import ProbeError
 
 # Loopback answers in microseconds or refuses; this is for a server that is busy loading.
-ANSWER_SECONDS = 1.0
+ANSWER_SECONDS = 2.0
 
 
 async def find_engines(ports: Sequence[int], host: str = "127.0.0.1") -> tuple[Backend, ...]:

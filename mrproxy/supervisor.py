@@ -44,6 +44,7 @@ from mrproxy.telemetry.log import Log
 # Ollama, vLLM, llama.cpp and LocalAI, SGLang, LM Studio: the defaults of their documentation.
 USUAL_PORTS = (11434, 8000, 8080, 30000, 1234)
 POLL_SECONDS = 0.05
+STATUS_SECONDS = 1.0
 # Between a worker's own drain deadline and our SIGKILL: in-band errors, settled entries, the last journal records.
 KILL_AFTER_DRAIN_SECONDS = 5.0
 CONTROL_STOP_SECONDS = 5.0
@@ -319,7 +320,7 @@ def raise_descriptor_limit(settings: Settings, log: Log) -> None:
 
 async def is_serving(path: Path) -> bool:
     """Does this Unix socket answer GET /status with 200? Anything else, errors included, is a no."""
-    with trio.move_on_after(1):
+    with trio.move_on_after(STATUS_SECONDS):
         try:
             stream = await trio.open_unix_socket(path)
         except OSError:

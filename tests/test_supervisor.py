@@ -286,7 +286,8 @@ async def answer_status(path: Path, status: bytes = b"200 OK", *, task_status: t
                 await client.send(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\n\r\n")
 
 
-async def test_only_200_counts_as_serving(tmp_path):
+async def test_only_200_counts_as_serving(tmp_path, monkeypatch):
+    monkeypatch.setattr("mrproxy.supervisor.STATUS_SECONDS", 20)
     path = tmp_path / "worker.sock"
     assert await is_serving(path) is False
     async with trio.open_nursery() as nursery:

@@ -1,0 +1,6 @@
+"""For all tests: Hypothesis without its clock and without chance, so that a busy machine changes no result."""
+
+from hypothesis import settings
+
+settings.register_profile("mrproxy", deadline=None, derandomize=True)
+settings.load_profile("mrproxy")
