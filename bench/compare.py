@@ -18,7 +18,7 @@ from bench.client import Client
 from bench.loads import JsonLoad, StreamLoad, Window
 from bench.reactor import Reactor
 from bench.summary import Spread, percentile, spread_of
-from bench.targets import Target
+from bench.targets import PROXY_CORE, Target
 from bench.workload import RequestSpec, encode_request, pad_request
 
 NGINX = "nginx"
@@ -55,7 +55,8 @@ class Sample:
     p99_ms: float
     p999_ms: float
     rss_bytes: int
-    load_cpu_share: float  # of the core the generator has to itself or shares with the mock
+    load_cpu_share: float  # the generator's, of the core it shares with the mock
+    others_share: float  # of the proxies' core, used by anybody else: above a few percent, delays mean little
     errors: int
     first_error: str
 
@@ -116,17 +117,30 @@ def take_turn(plan: Plan, target: Target, workload: str, alternation: int) -> Sa
     gc.disable()
     try:
         if kind == "json":
-            before, after, window, own_ns = _json_turn(reactor, client, plan, target, int(size))
+            turn = _json_turn(reactor, client, plan, target, int(size))
         else:
-            before, after, window, own_ns = _stream_turn(reactor, client, plan, target, int(size))
+            turn = _stream_turn(reactor, client, plan, target, int(size))
     finally:
         gc.enable()
         client.close()
         reactor.close()
-    return _sample(target, workload, alternation, window, before, after, own_ns)
+    return _sample(target, workload, alternation, turn)
 
 
-Turn = tuple[procfs.Usage, procfs.Usage, Window, int]
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What is read at an edge of the window."""
+
+    usage: procfs.Usage
+    own_ns: int  # CPU of the generator
+    proxy_core_seconds: float  # how long the proxies' core has been busy, whoever used it
+
+    @classmethod
+    def read(cls, pids: tuple[int, ...]) -> "Edge":
+        return cls(procfs.sample(pids), time.process_time_ns(), procfs.busy_seconds(PROXY_CORE))
+
+
+Turn = tuple[Edge, Edge, Window]
 
 
 def _json_turn(reactor: Reactor, client: Client, plan: Plan, target: Target, connections: int) -> Turn:
@@ -135,13 +149,7 @@ def _json_turn(reactor: Reactor, client: Client, plan: Plan, target: Target, con
     pids = procfs.list_tree(list(target.pids))
     load.open()
     _run_for(reactor, JSON_WARM_SECONDS)
-    before, own = procfs.sample(pids), time.process_time_ns()
-    load.open_window()
-    _run_for(reactor, plan.seconds)
-    window = load.close_window()
-    after, own = procfs.sample(pids), time.process_time_ns() - own
-    load.close()
-    return before, after, window, own
+    return _watch_window(reactor, load, plan, pids)
 
 
 def _stream_turn(reactor: Reactor, client: Client, plan: Plan, target: Target, streams: int) -> Turn:
@@ -150,42 +158,41 @@ def _stream_turn(reactor: Reactor, client: Client, plan: Plan, target: Target, s
     pids = procfs.list_tree(list(target.pids))
     load.open(RAMP_SECONDS)
     _run_for(reactor, RAMP_SECONDS + SETTLE_SECONDS)
-    before, own = procfs.sample(pids), time.process_time_ns()
+    return _watch_window(reactor, load, plan, pids)
+
+
+def _watch_window(reactor: Reactor, load: JsonLoad | StreamLoad, plan: Plan, pids: tuple[int, ...]) -> Turn:
+    before = Edge.read(pids)
     load.open_window()
     _run_for(reactor, plan.seconds)
     window = load.close_window()
-    after, own = procfs.sample(pids), time.process_time_ns() - own
+    after = Edge.read(pids)
     load.close()
-    return before, after, window, own
+    return before, after, window
 
 
 def _run_for(reactor: Reactor, seconds: float) -> None:
     reactor.run_until(time.monotonic_ns() + int(seconds * 1e9))
 
 
-def _sample(
-    target: Target,
-    workload: str,
-    alternation: int,
-    window: Window,
-    before: procfs.Usage,
-    after: procfs.Usage,
-    own_ns: int,
-) -> Sample:
+def _sample(target: Target, workload: str, alternation: int, turn: Turn) -> Sample:
+    before, after, window = turn
     ordered = sorted(window.delays_ns) or [0]
-    cpu_us = (after.cpu_ns - before.cpu_ns) / 1000 / window.count if target.pids and window.count else None
+    cpu_ns = after.usage.cpu_ns - before.usage.cpu_ns
+    others = after.proxy_core_seconds - before.proxy_core_seconds - cpu_ns / 1e9
     return Sample(
         target=target.name,
         workload=workload,
         alternation=alternation,
         count=window.count,
         per_second=window.count / window.seconds,
-        cpu_us=cpu_us,
+        cpu_us=cpu_ns / 1000 / window.count if target.pids and window.count else None,
         p50_ms=percentile(ordered, 0.5) / 1e6,
         p99_ms=percentile(ordered, 0.99) / 1e6,
         p999_ms=percentile(ordered, 0.999) / 1e6,
-        rss_bytes=after.rss_bytes,
-        load_cpu_share=own_ns / 1e9 / window.seconds,
+        rss_bytes=after.usage.rss_bytes,
+        load_cpu_share=(after.own_ns - before.own_ns) / 1e9 / window.seconds,
+        others_share=max(0.0, others / window.seconds),
         errors=len(window.errors),
         first_error=window.errors[0] if window.errors else "",
     )
@@ -197,7 +204,16 @@ def rows_as_json(plan: Plan, rows: list[Row]) -> dict[str, Any]:
     for row in rows:
         base = nginx.get(row.workload)
         entry: dict[str, Any] = {"target": row.target, "workload": row.workload, "errors": row.errors}
-        for name in ("cpu_us", "p50_ms", "p99_ms", "p999_ms", "per_second", "rss_bytes", "load_cpu_share"):
+        for name in (
+            "cpu_us",
+            "p50_ms",
+            "p99_ms",
+            "p999_ms",
+            "per_second",
+            "rss_bytes",
+            "load_cpu_share",
+            "others_share",
+        ):
             spread = row.spread(name)
             entry[name] = asdict(spread) if spread else None
         ratio = row.ratio(base, "cpu_us") if base is not None else None

@@ -156,6 +156,7 @@ def print_workload(workload: str, rows: list[compare.Row]) -> None:
         "p99 − nginx ms",
         f"{unit}s/s",
         "load core",
+        "others",
     ]
     lines = []
     for row in rows:
@@ -165,7 +166,9 @@ def print_workload(workload: str, rows: list[compare.Row]) -> None:
         cells = [f"{cpu:.1f}" if cpu else "–", f"{ratio:.2f}" if ratio else "–"]
         cells += [f"{row.spread('p50_ms'):.2f}", f"{row.spread('p99_ms'):.2f}", f"{added:+.2f}" if added else "–"]
         rate = row.spread("per_second")
+        others = row.spread("others_share")
         cells += [f"{rate.median:.0f}" if rate else "–", f"{share.median:.0%}" if share else "–"]
+        cells.append(f"{others.high:.0%}" if others else "–")
         lines.append([row.target, str(row.errors), *cells])
     print_table(f"{workload}: median (min–max)", columns, lines)
     for row in rows:

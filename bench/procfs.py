@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -83,6 +84,20 @@ def sample(pids: tuple[int, ...]) -> Usage:
         open_files=sum(map(open_files_of, pids)),
         pids=pids,
     )
+
+
+def parse_busy_ticks(text: str, core: int) -> int:
+    """Ticks that a core was not idle since boot, from /proc/stat; time stolen by the host counts as busy."""
+    for line in text.splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _wait, irq, softirq, steal = (int(field) for field in fields[:8])
+            return user + nice + system + irq + softirq + steal
+    return 0
+
+
+def busy_seconds(core: int) -> float:
+    return parse_busy_ticks((PROC / "stat").read_text(), core) / TICKS_PER_SECOND
 
 
 def pin(roots: list[int], core: int) -> None:

@@ -9,7 +9,9 @@ from bench.results import encode_result
 from .results_example import example
 
 
-@pytest.mark.parametrize("command", [[], ["mock"], ["run"], ["compare"], ["report"]])
+@pytest.mark.parametrize(
+    "command", [[], ["mock"], ["run"], ["compare"], ["report"], ["fairness"], ["memory"], ["soak"]]
+)
 def test_every_command_explains_itself(command):
     result = CliRunner().invoke(main, [*command, "--help"])
     assert result.exit_code == 0

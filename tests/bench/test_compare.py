@@ -12,7 +12,7 @@ needs_nginx = pytest.mark.skipif(
 
 
 def sample(target, cpu_us, p99_ms=1.0, alternation=0):
-    return Sample(target, "json x1", alternation, 10, 10.0, cpu_us, 0.5, p99_ms, 2.0, 1000, 0.1, 0, "")
+    return Sample(target, "json x1", alternation, 10, 10.0, cpu_us, 0.5, p99_ms, 2.0, 1000, 0.1, 0.0, 0, "")
 
 
 def test_ratios_are_paired_by_alternation():

@@ -53,5 +53,12 @@ def test_a_listener_is_found_by_its_port():
         assert procfs.find_listener(listener.getsockname()[1]) == os.getpid()
 
 
+def test_a_cores_busy_time_leaves_idle_and_waiting_out():
+    text = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 2 4 1000 1000 8 16 32 0 0\ncpu1 0 0 0 5 0 0 0 0 0 0\n"
+    assert procfs.parse_busy_ticks(text, 0) == 63
+    assert procfs.parse_busy_ticks(text, 1) == 0
+    assert procfs.parse_busy_ticks(text, 7) == 0
+
+
 def test_the_environment_names_the_machine():
     assert set(procfs.describe_environment()) == {"cpu", "kernel", "python", "load"}
