@@ -7,7 +7,7 @@ Read next: `wdrr.py`.
 from collections import Counter, deque
 
 from mrproxy.scheduler.job import Job
-from mrproxy.scheduler.wdrr import FlowStatistics, QueueStatistics
+from mrproxy.scheduler.ring import FlowStatistics, QueueStatistics
 
 _MIN_DEAD_JOBS = 32
 

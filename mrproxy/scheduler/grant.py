@@ -17,11 +17,11 @@ from typing import Generic, Protocol, TypeVar
 import trio
 
 from mrproxy.errors import Code, Refused
-from mrproxy.scheduler.drain import DrainRate
+from mrproxy.scheduler.admission import Admission, QueueSettings
 from mrproxy.scheduler.job import Job
 from mrproxy.scheduler.placement import Candidate, Placement
 from mrproxy.scheduler.retries import RetryLine
-from mrproxy.scheduler.wdrr import QueueStatistics
+from mrproxy.scheduler.ring import QueueStatistics
 
 
 class Slots(Candidate, Protocol):
@@ -53,15 +53,6 @@ class Discipline(Protocol):
     def grant_immediate(self, job: Job) -> None: ...
     def settle(self, job: Job, true_cost_tokens: int | None) -> None: ...
     def statistics(self) -> tuple[QueueStatistics, ...]: ...
-
-
-class QueueSettings(Protocol):
-    @property
-    def queue_max_jobs(self) -> int: ...
-    @property
-    def queue_max_jobs_per_flow(self) -> int: ...
-    @property
-    def queue_deadline_seconds(self) -> float: ...
 
 
 class Grant(Generic[B]):
@@ -99,6 +90,7 @@ class Grant(Generic[B]):
         """Give the slot back but not the turn: the job goes on to another backend (`Scheduler.regrant`)."""
         self._is_held = False
         self.backend.release()
+        self._scheduler.slot_freed(self.backend)
 
 
 class _Waiter(Generic[B]):
@@ -117,16 +109,16 @@ class Scheduler(Generic[B]):
     """All waiting jobs of one process, and the way from a freed slot to the next of them."""
 
     __slots__ = (
+        "_admission",
         "_backends",
         "_discipline",
-        "_drain_rates",
         "_placement",
         "_retries",
-        "_settings",
         "_turn",
         "_turns",
         "_waiters",
         "_waiting",
+        "settings",
     )
 
     def __init__(
@@ -135,22 +127,13 @@ class Scheduler(Generic[B]):
         self._discipline = discipline
         self._placement = placement
         self._backends = backends
-        self._settings = settings
+        self.settings = settings  # may be replaced: applies to who comes from then on
+        self._admission = Admission()
         self._retries = RetryLine()
         self._waiters: dict[Job, _Waiter[B]] = {}
         self._waiting: dict[str, int] = {}  # model -> waiters, retries included; only models that have some
         self._turns: dict[str, dict[str, int]] = {}  # backend -> model -> when it was last served
         self._turn = 0
-        self._drain_rates: dict[str, DrainRate] = {}
-
-    @property
-    def settings(self) -> QueueSettings:
-        return self._settings
-
-    @settings.setter
-    def settings(self, settings: QueueSettings) -> None:
-        """A reload: applies to who comes from now on."""
-        self._settings = settings
 
     def try_grant(self, job: Job, affinity_key: int = 0) -> Grant[B] | None:
         """A grant without waiting: only if nobody waits for that model and a slot is free. No task switch."""
@@ -175,7 +158,7 @@ class Scheduler(Generic[B]):
         grant = self.try_grant(job, affinity_key)
         if grant is not None:
             return grant
-        self._check_room(job)
+        self._check(job)
         if job.excluded:
             self._discipline.grant_immediate(job)
             self._retries.add(job)
@@ -192,15 +175,15 @@ class Scheduler(Generic[B]):
         job = grant.job
         candidates = _without(self._backends.candidates(job.model), excluded)
         if not candidates:
-            raise Refused(Code.NO_BACKEND, f"no other backend for {job.model!r} is available")
+            raise Refused(Code.NO_BACKEND, "no other backend for this model is available")
         job.excluded = excluded
         backend = self._placement.choose(candidates, job.model, affinity_key)
         if backend is not None:
             backend.take()
-            self._surrender(grant)
+            grant.surrender()
             return Grant(self, backend, job, grant.queue_seconds)
         self._retries.add(job)
-        self._surrender(grant)
+        grant.surrender()
         return await self._wait_hand_over(job, grant.queue_seconds)
 
     def slot_freed(self, backend: B) -> None:
@@ -228,62 +211,40 @@ class Scheduler(Generic[B]):
     def waiting_total(self) -> int:
         return len(self._waiters)
 
-    def waiting(self, model: str) -> int:
-        return self._waiting.get(model, 0)
-
     def statistics(self) -> tuple[QueueStatistics, ...]:
         """Who waits for what, for the queue view; jobs waiting to be retried are not in a flow's queue."""
         return self._discipline.statistics()
 
-    def _check_room(self, job: Job) -> None:
+    def _check(self, job: Job) -> None:
         if not self._backends.candidates(job.model):
-            raise Refused(Code.NO_BACKEND, f"no backend for {job.model!r} is available now")
-        of_flow = self._discipline.waiting_of_flow(job.flow_id)
-        if of_flow >= self._settings.queue_max_jobs_per_flow:
-            raise Refused(
-                Code.FLOW_QUEUE_FULL,
-                f"{of_flow} of your requests are waiting already",
-                retry_after_seconds=self._retry_after_seconds(job.model),
-            )
-        if self._discipline.waiting_total >= self._settings.queue_max_jobs:
-            raise Refused(
-                Code.QUEUE_FULL,
-                "too many requests are waiting",
-                retry_after_seconds=self._retry_after_seconds(job.model),
-            )
-
-    def _retry_after_seconds(self, model: str) -> float:
-        return self._drain_rate(model).seconds_for(self._waiting.get(model, 0) + 1, trio.current_time())
-
-    def _drain_rate(self, model: str) -> DrainRate:
-        rate = self._drain_rates.get(model)
-        if rate is None:
-            rate = self._drain_rates[model] = DrainRate(trio.current_time())
-        return rate
+            raise Refused(Code.NO_BACKEND, "no backend for this model is available now")
+        self._admission.check(
+            job,
+            self.settings,
+            of_flow=self._discipline.waiting_of_flow(job.flow_id),
+            in_all=self._discipline.waiting_total,
+            for_model=self._waiting.get(job.model, 0),
+            now=trio.current_time(),
+        )
 
     async def _wait_hand_over(self, job: Job, earlier_seconds: float) -> Grant[B]:
         send, receive = trio.open_memory_channel[Grant[B]](1)
         waiter = _Waiter(send, trio.current_time(), earlier_seconds)
         self._waiters[job] = waiter
         self._waiting[job.model] = self._waiting.get(job.model, 0) + 1
-        self._drain_rate(job.model)  # its clock starts with the first waiter
         # Normally a no-op, since waiting means that all is full. It heals a capacity change nobody announced.
         self._fill(job.model)
         try:
-            with trio.move_on_after(self._settings.queue_deadline_seconds):
+            with trio.move_on_after(self.settings.queue_deadline_seconds):
                 return await receive.receive()
         except BaseException:
             self._withdraw(job, waiter)
             raise
         if waiter.grant is not None:  # handed over in the very tick of the deadline
             return waiter.grant
-        retry_after_seconds = self._retry_after_seconds(job.model)
+        for_model = self._waiting[job.model]
         self._withdraw(job, waiter)
-        raise Refused(
-            Code.QUEUE_TIMEOUT,
-            f"no slot became free within {self._settings.queue_deadline_seconds:g} s",
-            retry_after_seconds=retry_after_seconds,
-        )
+        raise self._admission.timed_out(job.model, self.settings, for_model=for_model, now=trio.current_time())
 
     def _withdraw(self, job: Job, waiter: _Waiter[B]) -> None:
         """The waiter leaves: out of the queue, or if it was granted already, the slot passes on."""
@@ -321,7 +282,7 @@ class Scheduler(Generic[B]):
         now = trio.current_time()
         waiter = self._waiters.pop(job)
         self._uncount(job.model)
-        self._drain_rate(job.model).note(now)
+        self._admission.note_hand_over(job.model, now)
         waiter.grant = Grant(self, backend, job, waiter.earlier_seconds + now - waiter.since_at)
         waiter.channel.send_nowait(waiter.grant)
 
@@ -331,10 +292,6 @@ class Scheduler(Generic[B]):
             self._waiting[model] = left
         else:
             del self._waiting[model]
-
-    def _surrender(self, grant: Grant[B]) -> None:
-        grant.surrender()
-        self.slot_freed(grant.backend)
 
 
 def _without(candidates: Sequence[B], excluded: AbstractSet[str]) -> Sequence[B]:

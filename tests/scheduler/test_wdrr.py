@@ -139,7 +139,7 @@ def test_memory_of_stale_heap_entries_is_bounded():
         waiting = job("v", 100 + n)
         subject.submit(waiting)
         subject.cancel(waiting)
-    assert len(subject._rings["m"].heap) < 200
+    assert len(subject._rings["m"]._heap) < 200
 
 
 def test_idle_accounts_that_owe_nothing_are_forgotten_in_time():
