@@ -158,7 +158,16 @@ class Scheduler(Generic[B]):
         grant = self.try_grant(job, affinity_key)
         if grant is not None:
             return grant
-        self._check(job)
+        if not self._backends.candidates(job.model):
+            raise Refused(Code.NO_BACKEND, "no backend for this model is available now")
+        self._admission.check(
+            job,
+            self.settings,
+            of_flow=self._discipline.waiting_of_flow(job.flow_id),
+            in_all=self._discipline.waiting_total,
+            for_model=self._waiting.get(job.model, 0),
+            now=trio.current_time(),
+        )
         if job.excluded:
             self._discipline.grant_immediate(job)
             self._retries.add(job)
@@ -214,18 +223,6 @@ class Scheduler(Generic[B]):
     def statistics(self) -> tuple[QueueStatistics, ...]:
         """Who waits for what, for the queue view; jobs waiting to be retried are not in a flow's queue."""
         return self._discipline.statistics()
-
-    def _check(self, job: Job) -> None:
-        if not self._backends.candidates(job.model):
-            raise Refused(Code.NO_BACKEND, "no backend for this model is available now")
-        self._admission.check(
-            job,
-            self.settings,
-            of_flow=self._discipline.waiting_of_flow(job.flow_id),
-            in_all=self._discipline.waiting_total,
-            for_model=self._waiting.get(job.model, 0),
-            now=trio.current_time(),
-        )
 
     async def _wait_hand_over(self, job: Job, earlier_seconds: float) -> Grant[B]:
         send, receive = trio.open_memory_channel[Grant[B]](1)
