@@ -226,24 +226,22 @@ def read_journal(data_dir: Path) -> list[dict[str, object]]:
 
 
 def show_invitation(console: Console, gateway: Gateway) -> None:
-    """URL and key, ready to be pasted."""
-    lines = (
-        f"URL  {gateway.url}/v1   (OpenAI SDKs)",
-        f"     {gateway.url}      (Ollama clients)",
-        f"key  {gateway.key}",
-        "",
-        f"curl {gateway.url}/v1/chat/completions -H 'Authorization: Bearer {gateway.key}' \\",
-        "  -H 'Content-Type: application/json' \\",
-        f"""  -d '{{"model": "{OPENAI_MODEL}", "stream": true, "messages": [{{"role": "user", "content": "hi"}}]}}'""",
-        "",
+    """URL and key, and a command ready to be pasted: so it has no frame around it and is not wrapped."""
+    facts = (
+        f"URL      {gateway.url}/v1  (OpenAI SDKs)",
+        f"         {gateway.url}  (Ollama clients)",
+        f"key      {gateway.key}",
         f"status   {gateway.url}/status",
         f"metrics  {gateway.url}/metrics",
     )
-    text = escape("\n".join(lines))
-    if console.is_terminal:
-        console.print(Panel(text, title="running; Ctrl-C ends it", expand=False))
-    else:
-        console.print(text, soft_wrap=True, highlight=False)
+    text = escape("\n".join(facts))
+    console.print(Panel(text, title="running; Ctrl-C ends it", expand=False) if console.is_terminal else text)
+    question = f'{{"model": "{OPENAI_MODEL}", "stream": true, "messages": [{{"role": "user", "content": "hi"}}]}}'
+    command = (
+        f"curl {gateway.url}/v1/chat/completions -H 'Authorization: Bearer {gateway.key}' \\",
+        f"  -H 'Content-Type: application/json' -d '{question}'",
+    )
+    console.print(escape("\n".join(command)), soft_wrap=True, highlight=False)
 
 
 def show_everything(console: Console, gateway: Gateway) -> None:
