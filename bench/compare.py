@@ -179,6 +179,9 @@ def _sample(target: Target, workload: str, alternation: int, turn: Turn) -> Samp
     before, after, window = turn
     ordered = sorted(window.delays_ns) or [0]
     cpu_ns = after.usage.cpu_ns - before.usage.cpu_ns
+    ended = [pid for pid in before.usage.pids if not procfs.cpu_ns_of(pid)]
+    if ended:
+        window.errors.insert(0, f"process {ended[0]} of {target.name} ended during the window")
     others = after.proxy_core_seconds - before.proxy_core_seconds - cpu_ns / 1e9
     return Sample(
         target=target.name,
@@ -186,7 +189,7 @@ def _sample(target: Target, workload: str, alternation: int, turn: Turn) -> Samp
         alternation=alternation,
         count=window.count,
         per_second=window.count / window.seconds,
-        cpu_us=cpu_ns / 1000 / window.count if target.pids and window.count else None,
+        cpu_us=cpu_ns / 1000 / window.count if target.pids and window.count and not ended else None,
         p50_ms=percentile(ordered, 0.5) / 1e6,
         p99_ms=percentile(ordered, 0.99) / 1e6,
         p999_ms=percentile(ordered, 0.999) / 1e6,

@@ -15,23 +15,21 @@ from bench.backends.server import Dialect, MockServer
 from bench.backends.settings import EngineSettings
 from bench.backends.stats import Stats
 from bench.backends.vllm import Vllm
+from bench.backends.work import Counts
 from bench.reactor import Reactor
 
 
 class EngineResidency:
-    """What `/api/ps` shows, read from the engine's lanes."""
+    """What `/api/ps` shows and what unloads a model: the engine's residency on the real clock."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._residency = engine.residency
 
     def resident(self) -> list[tuple[str, float]]:
-        now = time.monotonic_ns()
-        self._engine.expire(now)
-        lanes = (lane for lane in self._engine.lanes.values() if lane.is_loaded)
-        return [(lane.model, (lane.expires_ns - now if lane.is_idle else lane.keep_alive_ns) / 1e9) for lane in lanes]
+        return self._residency.resident(time.monotonic_ns())
 
     def unload(self, model: str) -> None:
-        self._engine.unload(model)
+        self._residency.unload(model)
 
 
 def id_source(seed: int) -> Callable[[], str]:
@@ -47,7 +45,11 @@ def build_server(settings: EngineSettings, reactor: Reactor) -> MockServer:
     if settings.kind == "ollama":
         dialect = OllamaWithOpenai(settings, Ollama(settings, EngineResidency(engine)))
     else:
-        dialect = Vllm(settings, id_source(settings.seed))
+
+        def counts() -> Counts:
+            return Counts(engine.running, engine.waiting, stats.prompt_tokens, stats.generation_tokens)
+
+        dialect = Vllm(settings, id_source(settings.seed), counts)
     return MockServer(settings, dialect, engine, stats, reactor)
 
 

@@ -6,7 +6,6 @@ first event, since gin writes it lazily. `created_at` of every event is the wall
 the digits are fixed width (Go drops trailing zeros), so that all events of a stream have one size.
 """
 
-import email.utils
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from bench.backends.faults import split_model
+from bench.backends.heads import GoHeads
 from bench.backends.openai_json import count_prompt_tokens, embed_text, filler
 from bench.backends.settings import EngineSettings
 from bench.backends.work import TOKEN_TEXT, Closing, Reply, Timing, Work, escape_template
@@ -25,11 +25,12 @@ _MODIFIED_AT = "2026-01-15T10:00:00.123456789Z"
 _SIZE_BYTES = 2_019_393_189
 _DETAILS = {"parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"]}
 _DETAILS |= {"parameter_size": "3.2B", "quantization_level": "Q4_K_M"}
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 429: "Too Many Requests"}
-_REASONS |= {500: "Internal Server Error", 503: "Service Unavailable"}
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 _JSON = "application/json; charset=utf-8"
-_STREAM_HEAD = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+# A piece of text in the field where the endpoint carries it.
+TextField = Callable[[str], dict[str, Any]]
 
 
 class GenerateRequest(msgspec.Struct):
@@ -71,7 +72,7 @@ class Ollama:
     def __init__(self, settings: EngineSettings, residency: Residency) -> None:
         self._settings = settings
         self._residency = residency
-        self._date = (0, b"")
+        self.heads = GoHeads()
         self._count = 0
         self.names = [model if ":" in model else f"{model}:latest" for model in settings.models]
         self.routes: dict[tuple[bytes, bytes], Callable[[Request, int], Reply | Work]] = {
@@ -83,8 +84,8 @@ class Ollama:
             (b"GET", b"/api/tags"): self._tags,
             (b"HEAD", b"/api/tags"): self._tags,
             (b"GET", b"/api/ps"): self._ps,
-            (b"GET", b"/api/version"): lambda _request, now: self.json(200, {"version": VERSION}, now),
-            (b"HEAD", b"/api/version"): lambda _request, now: self.json(200, {"version": VERSION}, now),
+            (b"GET", b"/api/version"): lambda _request, now: self.heads.json(200, {"version": VERSION}, now),
+            (b"HEAD", b"/api/version"): lambda _request, now: self.heads.json(200, {"version": VERSION}, now),
             (b"GET", b"/"): self._root,
             (b"HEAD", b"/"): self._root,
         }
@@ -94,7 +95,7 @@ class Ollama:
         route = self.routes.get((request.method, path))
         if route is None:
             # gin's words for what it does not route, wrong methods included.
-            return self.reply(404, b"404 page not found", "text/plain", now_utc)
+            return self.heads.reply(404, b"404 page not found", "text/plain", now_utc)
         try:
             outcome = route(request, now_utc)
         except msgspec.MsgspecError as exc:
@@ -105,13 +106,10 @@ class Ollama:
 
     def error(self, status: int, message: str, now_utc: int, param: str | None = None, extra: bytes = b"") -> Reply:
         del param  # Ollama's errors are one string
-        return self.reply(status, msgspec.json.encode({"error": message}), _JSON, now_utc, extra)
+        return self.heads.reply(status, msgspec.json.encode({"error": message}), _JSON, now_utc, extra)
 
     def busy(self, now_utc: int, _path: bytes) -> Reply:
         return self.error(503, BUSY, now_utc)
-
-    def metrics(self, _running: int, _waiting: int, _prompt: int, _generated: int, now_utc: int) -> Reply:
-        return self.reply(404, b"404 page not found", "text/plain", now_utc)
 
     def resolve(self, model: str) -> str | None:
         """The full name under which a model is known here, fault suffix kept; None if it is not."""
@@ -121,55 +119,37 @@ class Ollama:
             return None
         return f"{full}!{fault}" if fault else full
 
-    def head(self, status: int, content_type: str, now_utc: int) -> bytes:
-        if self._date[0] != now_utc:
-            self._date = (now_utc, email.utils.formatdate(now_utc, usegmt=True).encode())
-        line = b"HTTP/1.1 %d %b\r\n" % (status, _REASONS[status].encode())
-        return line + b"Content-Type: %b\r\nDate: %b\r\n" % (content_type.encode(), self._date[1])
-
-    def reply(self, status: int, body: bytes, content_type: str, now_utc: int, extra: bytes = b"") -> Reply:
-        head = self.head(status, content_type, now_utc) + extra
-        return Reply(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body), status)
-
-    def json(self, status: int, value: Any, now_utc: int) -> Reply:
-        return self.reply(status, msgspec.json.encode(value), _JSON, now_utc)
-
-    def unknown_model(self, model: str, now_utc: int) -> Reply:
+    def _unknown(self, model: str, now_utc: int) -> Reply:
         return self.error(404, f"model '{model}' not found", now_utc)
 
     def _root(self, _request: Request, now_utc: int) -> Reply:
-        return self.reply(200, b"Ollama is running", "text/plain; charset=utf-8", now_utc)
+        return self.heads.reply(200, b"Ollama is running", "text/plain; charset=utf-8", now_utc)
 
     def _tags(self, _request: Request, now_utc: int) -> Reply:
-        models = [self._card(name) | {"modified_at": _MODIFIED_AT} for name in self.names]
-        return self.json(200, {"models": models}, now_utc)
+        models = [_card(name) | {"modified_at": _MODIFIED_AT} for name in self.names]
+        return self.heads.json(200, {"models": models}, now_utc)
 
     def _ps(self, _request: Request, now_utc: int) -> Reply:
         models = []
         for name, seconds in self._residency.resident():
             expires = _rfc3339(now_utc + min(seconds, 3.2e9))
-            models.append(self._card(name) | {"expires_at": expires, "size_vram": _SIZE_BYTES, "context_length": 4096})
-        return self.json(200, {"models": models}, now_utc)
-
-    @staticmethod
-    def _card(name: str) -> dict[str, Any]:
-        digest = hashlib.sha256(name.encode()).hexdigest()
-        return {"name": name, "model": name, "size": _SIZE_BYTES, "digest": digest, "details": _DETAILS}
+            models.append(_card(name) | {"expires_at": expires, "size_vram": _SIZE_BYTES, "context_length": 4096})
+        return self.heads.json(200, {"models": models}, now_utc)
 
     def _show(self, request: Request, now_utc: int) -> Reply:
         wanted = _decode_model(request.body)
         name = self.resolve(wanted.model or wanted.name)
         if name is None:
-            return self.unknown_model(wanted.model or wanted.name, now_utc)
+            return self._unknown(wanted.model or wanted.name, now_utc)
         info = {"general.architecture": "llama", "llama.context_length": 131072, "llama.embedding_length": 3072}
         answer = {"modelfile": f"FROM {name}", "parameters": "", "template": "{{ .Prompt }}", "details": _DETAILS}
         answer |= {"model_info": info, "capabilities": ["completion", "embedding"], "modified_at": _MODIFIED_AT}
-        return self.json(200, answer, now_utc)
+        return self.heads.json(200, answer, now_utc)
 
     def _embed(self, request: Request, now_utc: int) -> Reply:
         wanted = _decode_embed(request.body)
         if self.resolve(wanted.model) is None:
-            return self.unknown_model(wanted.model, now_utc)
+            return self._unknown(wanted.model, now_utc)
         texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
         vectors = [embed_text(text, self._settings.embedding_dimensions, self._settings.seed) for text in texts]
         tokens = sum(count_prompt_tokens(len(text)) for text in texts)
@@ -179,14 +159,14 @@ class Ollama:
             "total_duration": 14_143_917,
             "load_duration": 1_019_500,
         }
-        return self.json(200, answer | {"prompt_eval_count": tokens}, now_utc)
+        return self.heads.json(200, answer | {"prompt_eval_count": tokens}, now_utc)
 
     def _embeddings(self, request: Request, now_utc: int) -> Reply:
         wanted = _decode_embed(request.body)
         if self.resolve(wanted.model) is None:
-            return self.unknown_model(wanted.model, now_utc)
+            return self._unknown(wanted.model, now_utc)
         vector = embed_text(wanted.prompt, self._settings.embedding_dimensions, self._settings.seed)
-        return self.json(200, {"embedding": vector}, now_utc)
+        return self.heads.json(200, {"embedding": vector}, now_utc)
 
     def _chat(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_generate(request.body)
@@ -201,31 +181,25 @@ class Ollama:
         request: Request,
         wanted: GenerateRequest,
         has_prompt: bool,
-        text_field: Callable[[str], dict[str, Any]],
+        text_field: TextField,
         now_utc: int,
     ) -> Reply | Work:
         if not wanted.model:
             return self.error(400, "model is required", now_utc)
         model = self.resolve(wanted.model)
         if model is None:
-            return self.unknown_model(wanted.model, now_utc)
+            return self._unknown(wanted.model, now_utc)
         keep_alive = parse_keep_alive(wanted.keep_alive)
         if not has_prompt and keep_alive == 0:
             self._residency.unload(split_model(model)[0])
-            return self._at_once(wanted.model, text_field, "unload", now_utc)
+            answer = {"model": wanted.model, "created_at": _rfc3339(now_utc)} | text_field("") | {"done": True}
+            return self.heads.json(200, answer | {"done_reason": "unload"}, now_utc)
         self._count += 1
         limit = int((wanted.options or {}).get("num_predict", -1))
         tokens = limit if limit > 0 else self._settings.answer_tokens
-        prompt_tokens = count_prompt_tokens(len(request.body))
         reason = "load" if not has_prompt else "length" if limit > 0 else "stop"
-        base = {"model": wanted.model, "created_at": "@@DATE@@"}
-
-        def final(text: str, timing: Timing, sent: int) -> dict[str, Any]:
-            ended_at = {"created_at": _rfc3339(now_utc + (timing.ended_ns - timing.arrived_ns) / 1e9)}
-            done = base | ended_at | text_field(text) | {"done": True, "done_reason": reason}
-            return done | (_durations(timing, prompt_tokens, sent) if has_prompt else {})
-
-        token = msgspec.json.encode(base | text_field("@@TOKEN@@") | {"done": False}) + b"\n"
+        prompt_tokens = count_prompt_tokens(len(request.body))
+        final = _final_event(wanted.model, text_field, reason, prompt_tokens if has_prompt else None, now_utc)
         return Work(
             model=split_model(model)[0],
             route=request.path.decode(),
@@ -234,20 +208,43 @@ class Ollama:
             completion_tokens=tokens if has_prompt else 0,
             # An empty prompt only loads the model: one event, which is also the whole answer.
             stream=wanted.stream is not False and has_prompt,
-            head=self.head(200, "application/x-ndjson", now_utc) + _STREAM_HEAD,
+            head=self.heads.stream("application/x-ndjson", now_utc),
             head_at_once=False,
             opening=(),
-            event=escape_template(token).replace(b"@@DATE@@", b"%b").replace(b"@@TOKEN@@", TOKEN_TEXT),
+            event=_token_template(wanted.model, text_field),
             is_dated=True,
             closing=lambda timing, sent: Closing((msgspec.json.encode(final("", timing, sent)) + b"\n",)),
-            whole=lambda timing, sent: self.json(200, final(filler(sent, timing.ended_ns), timing, sent), now_utc).data,
+            whole=lambda timing, sent: (
+                self.heads.json(200, final(filler(sent, timing.ended_ns), timing, sent), now_utc).data
+            ),
             keep_alive_seconds=keep_alive,
             fault=split_model(model)[1],
         )
 
-    def _at_once(self, model: str, text_field: Callable[[str], dict[str, Any]], reason: str, now_utc: int) -> Reply:
-        answer = {"model": model, "created_at": _rfc3339(now_utc)} | text_field("") | {"done": True}
-        return self.json(200, answer | {"done_reason": reason}, now_utc)
+
+def _card(name: str) -> dict[str, Any]:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return {"name": name, "model": name, "size": _SIZE_BYTES, "digest": digest, "details": _DETAILS}
+
+
+def _token_template(model: str, text_field: TextField) -> bytes:
+    event = {"model": model, "created_at": "@@DATE@@"} | text_field("@@TOKEN@@") | {"done": False}
+    template = escape_template(msgspec.json.encode(event) + b"\n")
+    return template.replace(b"@@DATE@@", b"%b").replace(b"@@TOKEN@@", TOKEN_TEXT)
+
+
+def _final_event(
+    model: str, text_field: TextField, reason: str, prompt_tokens: int | None, now_utc: int
+) -> Callable[[str, Timing, int], dict[str, Any]]:
+    """(text, timing, tokens sent) -> the event that says done; without prompt tokens it has no metrics."""
+
+    def final(text: str, timing: Timing, sent: int) -> dict[str, Any]:
+        ended_utc = now_utc + (timing.ended_ns - timing.arrived_ns) / 1e9
+        event: dict[str, Any] = {"model": model, "created_at": _rfc3339(ended_utc)} | text_field(text)
+        event |= {"done": True, "done_reason": reason}
+        return event | (_durations(timing, prompt_tokens, sent) if prompt_tokens is not None else {})
+
+    return final
 
 
 def _chat_text(text: str) -> dict[str, Any]:

@@ -76,17 +76,14 @@ class OllamaWithOpenai:
             return self._openai_error(503, BUSY, now_utc)
         return self._native.busy(now_utc, path)
 
-    def metrics(self, running: int, waiting: int, prompt_tokens: int, generation_tokens: int, now_utc: int) -> Reply:
-        return self._native.metrics(running, waiting, prompt_tokens, generation_tokens, now_utc)
-
     def _openai_error(self, status: int, message: str, now_utc: int) -> Reply:
         kind = _ERROR_TYPES.get(status, "api_error")
         error = {"message": message, "type": kind, "param": None, "code": None}
-        return self._native.reply(status, msgspec.json.encode({"error": error}), "application/json", now_utc)
+        return self._native.heads.reply(status, msgspec.json.encode({"error": error}), "application/json", now_utc)
 
     def _json(self, value: Any, now_utc: int) -> Reply:
         # json.NewEncoder ends its output with a newline, and the middleware sets a bare content type.
-        return self._native.reply(200, msgspec.json.encode(value) + b"\n", "application/json", now_utc)
+        return self._native.heads.reply(200, msgspec.json.encode(value) + b"\n", "application/json", now_utc)
 
     def _unknown_model(self, model: str, now_utc: int) -> Reply:
         return self._openai_error(404, f"model '{model}' not found", now_utc)
@@ -154,19 +151,18 @@ class OllamaWithOpenai:
             return self._unknown_model(wanted.model, now_utc)
         prompt_tokens = count_prompt_tokens(len(request.body))
         reason = "stop" if limit is None else "length"
-        wants_usage = wanted.stream_options is not None and bool(wanted.stream_options.include_usage)
 
         def close(_timing: Timing, sent: int) -> Closing:
             events = [_event(shape.base | {"choices": [shape.choice("", reason)]})]
-            if wants_usage:
+            if wanted.wants_usage:
                 events.append(_event(shape.base | {"choices": [], "usage": _usage(prompt_tokens, sent)}))
-            return Closing((*events, b"data: [DONE]\n\n"), 1 if wants_usage else None)
+            return Closing((*events, b"data: [DONE]\n\n"), 1 if wanted.wants_usage else None)
 
         def answer(timing: Timing, sent: int) -> bytes:
             value = shape.whole(filler(sent, timing.ended_ns), reason) | {"usage": _usage(prompt_tokens, sent)}
             return self._json(value, now_utc).data
 
-        head = self._native.head(200, "text/event-stream", now_utc) + b"Transfer-Encoding: chunked\r\n\r\n"
+        head = self._native.heads.stream("text/event-stream", now_utc)
         token = _event(shape.base | {"choices": [shape.choice(_SLOT, None)]})
         return Work(
             model=split_model(model)[0],

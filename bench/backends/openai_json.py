@@ -23,6 +23,10 @@ class ChatRequest(msgspec.Struct):
     max_completion_tokens: int | None = None
 
     @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
     def token_limit(self) -> int | None:
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
@@ -33,6 +37,10 @@ class CompletionRequest(msgspec.Struct):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = 16  # OpenAI's and vLLM's default
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
 
 class EmbeddingRequest(msgspec.Struct):

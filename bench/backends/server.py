@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from bench.backends.engine import Engine, Sequence
+from bench.backends.emitter import Sequence
+from bench.backends.engine import Engine
 from bench.backends.faults import Fault, FaultPlan, parse_fault, parse_rule
 from bench.backends.settings import EngineSettings
 from bench.backends.stats import Stats
@@ -29,9 +30,6 @@ class Dialect(Protocol):
     def answer(self, request: Request, now_utc: int) -> Reply | Work: ...
     def error(self, status: int, message: str, now_utc: int, param: str | None = None, extra: bytes = b"") -> Reply: ...
     def busy(self, now_utc: int, path: bytes) -> Reply: ...
-    def metrics(
-        self, running: int, waiting: int, prompt_tokens: int, generation_tokens: int, now_utc: int
-    ) -> Reply: ...
 
 
 class Connection:
@@ -212,11 +210,6 @@ class MockServer:
             connection.send(self._control(request, now))
             return
         self._stats.requests[(request.method + b" " + path).decode("latin-1")] += 1
-        if path == b"/metrics" and self._settings.kind == "vllm":
-            stats = self._stats
-            counts = (stats.prompt_tokens, stats.generation_tokens)
-            connection.send(self._dialect.metrics(self._engine.running, self._engine.waiting, *counts, now_utc).data)
-            return
         outcome = self._dialect.answer(request, now_utc)
         fault = self._choose_fault(request, outcome)
         if fault is not None and self._strike(fault, connection, now_utc):

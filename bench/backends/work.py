@@ -24,6 +24,16 @@ class Reply:
     closes: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What an engine tells its operators."""
+
+    running: int
+    waiting: int
+    prompt_tokens: int
+    generation_tokens: int
+
+
 @dataclass(slots=True)
 class Timing:
     """When things happened to one request, monotonic nanoseconds; 0 = not yet."""

@@ -148,10 +148,10 @@ def test_an_idle_model_is_unloaded_when_its_keep_alive_has_passed():
     engine, timers, _ = engine_of(kind="ollama")
     engine.submit(work(tokens=1, keep_alive_seconds=1.0), NotingPeer(), None, 0)
     timers.advance(5 * MILLISECOND)
-    engine.expire(900 * MILLISECOND)
-    assert engine.lanes["m"].is_loaded
-    engine.expire(1100 * MILLISECOND)
-    assert not engine.lanes["m"].is_loaded
+    engine.residency.expire(900 * MILLISECOND)
+    assert engine.residency.lanes["m"].is_loaded
+    engine.residency.expire(1100 * MILLISECOND)
+    assert not engine.residency.lanes["m"].is_loaded
 
 
 def test_a_full_memory_evicts_the_idle_model_and_waits_for_a_busy_one():
@@ -163,7 +163,7 @@ def test_a_full_memory_evicts_the_idle_model_and_waits_for_a_busy_one():
     timers.advance(50 * MILLISECOND)
     assert a.finished
     assert b.finished
-    assert [lane.model for lane in engine.lanes.values() if lane.is_loaded] == ["b"]
+    assert [lane.model for lane in engine.residency.lanes.values() if lane.is_loaded] == ["b"]
     engine.submit(work(tokens=1, model="c"), c, None, timers.now)  # b is idle
     timers.advance(60 * MILLISECOND)
     assert c.finished
@@ -172,11 +172,11 @@ def test_a_full_memory_evicts_the_idle_model_and_waits_for_a_busy_one():
 def test_unloading_a_model_frees_it_at_once_unless_it_is_busy():
     engine, timers, _ = engine_of(kind="ollama")
     engine.submit(work(tokens=1, model="a"), NotingPeer(), None, 0)
-    engine.unload("a")
-    assert engine.lanes["a"].is_loaded
+    engine.residency.unload("a")
+    assert engine.residency.lanes["a"].is_loaded
     timers.advance(5 * MILLISECOND)
-    engine.unload("a")
-    assert not engine.lanes["a"].is_loaded
+    engine.residency.unload("a")
+    assert not engine.residency.lanes["a"].is_loaded
 
 
 def test_hang_stream_stops_after_its_tokens_and_stays_open():

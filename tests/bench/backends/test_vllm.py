@@ -8,12 +8,12 @@ import pytest
 from bench.backends.build import id_source
 from bench.backends.settings import EngineSettings
 from bench.backends.vllm import Vllm
-from bench.backends.work import Reply, Timing, Work
+from bench.backends.work import Counts, Reply, Timing, Work
 from bench.http1 import Request
 
 
 def dialect():
-    return Vllm(EngineSettings("vllm", ("mock-8b", "org/other")), id_source(1))
+    return Vllm(EngineSettings("vllm", ("mock-8b", "org/other")), id_source(1), lambda: Counts(3, 4, 100, 200))
 
 
 def post(path, body):
@@ -62,7 +62,7 @@ def test_a_token_event_has_vllms_fields_in_order():
 
 
 def test_a_model_name_with_a_percent_sign_does_not_break_the_template():
-    made = Vllm(EngineSettings("vllm", ("100%d",)), id_source(1))
+    made = Vllm(EngineSettings("vllm", ("100%d",)), id_source(1), lambda: Counts(0, 0, 0, 0))
     work = made.answer(post(b"/v1/completions", {"model": "100%d", "prompt": "a", "stream": True}), 1)
     assert isinstance(work, Work)
     assert event_json(work.event % 1)["model"] == "100%d"
@@ -98,7 +98,9 @@ def test_wrong_requests_get_vllms_error_shape(path, body, status):
 
 
 def test_metrics_name_what_vllm_names():
-    text = dialect().metrics(3, 4, 100, 200, 1).data.decode()
+    reply = dialect().answer(Request(b"GET", b"/metrics", b"", b""), 1)
+    assert isinstance(reply, Reply)
+    text = reply.data.decode()
     assert 'vllm:num_requests_running{engine="0",model_name="mock-8b"} 3.0' in text
     assert 'vllm:num_requests_waiting{engine="0",model_name="mock-8b"} 4.0' in text
     assert "vllm:kv_cache_usage_perc" in text
