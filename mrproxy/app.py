@@ -1,11 +1,12 @@
 """Shell. Builds each process and owns its root nursery; only this module knows all parts.
 
     worker ─┬─ signals (SIGTERM drains, SIGHUP reloads)
-            ├─ registry ─── a nursery per backend: pump, sweep, probe, TLS bridges
-            ├─ control uplink: pump, sweep
+            ├─ poller: every hot socket's events, and the fibers they resume (lifecycle.serve_connection)
+            ├─ registry ─── a nursery per backend: sweep, probe, TLS bridges
+            ├─ control uplink: sweep
             ├─ commands' door: the worker's Unix socket
             ├─ loop lag
-            └─ front door: poller, sweep, accept ─── a task per connection (lifecycle.serve_connection)
+            └─ front door: sweep, accept, hosted fibers, TLS bridges
     control ─┬─ signals
              └─ serve_control (Hypercorn, journal reader)
 Nothing else starts tasks, and nothing outlives these trees. Read next: `lifecycle.py`.
@@ -16,8 +17,10 @@ import os
 import signal
 import socket
 import ssl
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -42,8 +45,10 @@ from mrproxy.scheduler.fifo import Fifo
 from mrproxy.scheduler.grant import Discipline, Scheduler
 from mrproxy.scheduler.placement import placement_policy
 from mrproxy.scheduler.wdrr import Wdrr
+from mrproxy.sockets import Poller, Source
 from mrproxy.stages import Stages
 from mrproxy.telemetry.log import Log, open_log
+from mrproxy.upstream.pump import Relay
 from mrproxy.upstream.registry import Registry
 from mrproxy.upstream.retry_budget import RetryBudget
 
@@ -98,12 +103,14 @@ class Worker:
         self._drain = trio.Event()
         self._directory: DataDirectory = open_data_directory(str(snapshot_path.parent))
         counters = Counters()
-        registry = Registry(counters, self._crashed)
+        poller = Poller(self._source_crashed)
+        registry = Registry(counters, poller, self._crashed)
         self._stages = stages = Stages(
             worker=name,
             settings=settings,
             clock=utc_now,
             counters=counters,
+            poller=poller,
             identity=Identity(read_secret(self._directory), utc_now),
             ledger=_ledger(self._directory),
             costs=CostModel(),
@@ -111,17 +118,15 @@ class Worker:
             registry=registry,
             retry_budget=RetryBudget(settings.retry_budget_percent, 0.0),
             journal=Writer(self._directory.journal, name, settings.journal_segment_bytes),
-            control=ControlUplink(
-                str(self._directory.control_socket), settings, counters, partial(self._crashed, "control uplink")
-            ),
+            control=ControlUplink(str(self._directory.control_socket), poller, settings, counters),
         )
         registry.changed = stages.scheduler.capacity_changed
-        self._door = Door(settings, counters, self._serve, self._crashed)
+        self._door = Door(settings, counters, poller, self._serve, self._crashed)
         self._commands = Commands(stages, self._door, lambda: self._snapshot.generation, self._reload)
-        self._commands_door = Door(settings, Counters(), self._commands.serve_connection, self._crashed)
+        self._commands_door = Door(settings, Counters(), poller, self._commands.serve_connection, self._crashed)
 
-    async def _serve(self, client: Client) -> None:
-        await serve_connection(client, self._stages)
+    def _serve(self, client: Client) -> Coroutine[object, Any, None]:
+        return serve_connection(client, self._stages)
 
     def _crashed(self, where: str, error: Exception) -> None:
         """The borders report here: a bug, or descriptors that ran out. Never a request's content."""
@@ -132,6 +137,14 @@ class Worker:
         line = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place is not None else ""
         self._log.error("unexpected error", where=where, kind=type(error).__name__, reason=str(error)[:300], line=line)
 
+    def _source_crashed(self, source: Source, error: Exception) -> None:
+        """A bug in the code of one socket's events: it ends that one."""
+        self._crashed(type(source).__name__, error)
+        if isinstance(source, Relay):
+            source.crash()
+        elif isinstance(source, Client):
+            source.fiber.leave()
+
     async def run(self) -> None:
         """Serve until SIGTERM, drain, and return."""
         stages, snapshot = self._stages, self._snapshot
@@ -140,6 +153,7 @@ class Worker:
         stages.ledger.load(snapshot.keys, snapshot.users, trio.current_time())
         async with trio.open_nursery() as nursery:
             await nursery.start(self._obey_signals, name="signals")
+            await nursery.start(stages.poller.run, name="poller")
             await nursery.start(stages.control.run, name="control uplink")
             await nursery.start(stages.registry.run, snapshot.backends, snapshot.settings, name="registry")
             nursery.start_soon(self._watch_lag, name="loop lag")

@@ -10,13 +10,14 @@ from typing import NoReturn
 
 import trio
 
-from mrproxy.accept.client import Client, Departed
+from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.canonical.exchange import CLIENT_TOO_SLOW, Exchange, Usage, UsageState
 from mrproxy.canonical.request import Operation, Request
 from mrproxy.dialects.shallow import rename_model
 from mrproxy.dialects.usage import make_tap
 from mrproxy.errors import BackendError, Code, Phase, Refused
+from mrproxy.fibers import Departed
 from mrproxy.ledger.entry import Entry
 from mrproxy.scheduler.grant import Grant
 from mrproxy.stages import Stages
@@ -107,8 +108,11 @@ class Attempts:
         stages, exchange = self._stages, self._exchange
         if not error.retryable or exchange.answer_bytes or exchange.attempts >= stages.settings.max_attempts:
             return None
-        if not stages.registry.has_other(grant.job.model, tried) or not stages.retry_budget.take(trio.current_time()):
+        if not stages.registry.has_other(grant.job.model, tried) or not stages.retry_budget.take(
+            self._stages.poller.clock()
+        ):
             return None
+        await self._client.fiber.become_task()
         try:
             following = await stages.scheduler.regrant(grant, tried)
         except Refused as refusal:
@@ -140,14 +144,14 @@ class Attempts:
                 is_http10=head.http.http10,
             )
             with relay:
-                relay.start(payload, trio.current_time())
+                relay.start(payload, self._stages.poller.clock())
                 outcome = await relay.finished.wait()
             if outcome is not Outcome.COMPLETE:
                 if connection.is_reused and was_stale(relay):
                     connection = None
                     continue
                 await self._raise(relay, outcome, backend)
-            now = trio.current_time()
+            now = self._stages.poller.clock()
             first_byte_at = exchange.first_byte_at
             backend.succeeded((now if first_byte_at is None else first_byte_at) - exchange.sent_at, now)
             return
@@ -158,15 +162,16 @@ class Attempts:
         return request.body if own_name == request.model else rename_model(request.body, own_name)
 
     async def _connect(self, backend: Backend) -> Connection:
+        await self._client.fiber.become_task()
         try:
             return await backend.connect()
         except BackendError:
-            backend.failed(Failure.CONNECT, trio.current_time())
+            backend.failed(Failure.CONNECT, self._stages.poller.clock())
             raise
 
     async def _raise(self, relay: Relay, outcome: Outcome, backend: Backend) -> NoReturn:
         """What an unhappy end means for the backend, and for the request."""
-        exchange, now = self._exchange, trio.current_time()
+        exchange, now = self._exchange, self._stages.poller.clock()
         match outcome:
             case Outcome.HELD:
                 raise judged(relay, backend, now)

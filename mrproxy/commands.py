@@ -41,14 +41,14 @@ class Commands:
                 await client.send_all(_answer(error.status, {"error": error.message}, keep_alive=False))
                 return
             client.begin()
-            status, value = await self._run(head)
+            status, value = await self._run(client, head)
             keep_alive = head.http.keep_alive and not client.is_draining
             await client.send_all(_answer(status, value, keep_alive=keep_alive))
-            client.end(trio.current_time())
+            client.end()
             if not keep_alive:
                 return
 
-    async def _run(self, head: Head) -> tuple[int, object]:
+    async def _run(self, client: Client, head: Head) -> tuple[int, object]:
         match head.http.method, head.http.path.split(b"/")[1:]:
             case b"GET", [b"counters"]:
                 return 200, self.counters()
@@ -57,6 +57,7 @@ class Commands:
             case b"GET", [b"queue"]:
                 return 200, {"flows": self._stages.scheduler.statistics()}
             case b"POST", [b"reload"]:
+                await client.fiber.become_task()
                 reason = await self._reload()
                 return (400, {"error": reason}) if reason else (200, {"generation": self._generation()})
             case b"POST", [b"backends", name, (b"drain" | b"undrain") as verb]:

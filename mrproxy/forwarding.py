@@ -5,17 +5,16 @@ who asked (X-Forwarded-*, set here and never taken from the caller). After `101 
 the pollers and a pair of tasks copies between them.
 """
 
-from collections.abc import Callable
-
 import trio
 
-from mrproxy.accept.client import Client, Departed
+from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.canonical.exchange import Exchange
 from mrproxy.counters import Counters
 from mrproxy.dialects.usage import PassTap
 from mrproxy.errors import Code, Refused
-from mrproxy.sockets import bridge, connect_unix
+from mrproxy.fibers import Departed
+from mrproxy.sockets import Poller, bridge, connect_unix
 from mrproxy.upstream.answer import AnswerCache
 from mrproxy.upstream.pool import Connection, Pool
 from mrproxy.upstream.pump import Outcome, Pace, Pump, Relay
@@ -30,15 +29,14 @@ _OURS = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for", b"x-forw
 class ControlUplink:
     """The pump and the pool towards the control plane. `run` owns their tasks."""
 
-    def __init__(self, socket_path: str, pace: Pace, counters: Counters, crashed: Callable[[Exception], None]) -> None:
+    def __init__(self, socket_path: str, poller: Poller, pace: Pace, counters: Counters) -> None:
         self._socket_path = socket_path
-        self.pump = Pump(pace, counters, b"", crashed)
+        self.pump = Pump(poller, pace, counters, b"")
         self.pump.answers = AnswerCache(PLAIN_RESPONSE)
-        self.pool = Pool(self.pump.poller, max_idle=32, idle_seconds=60.0)
+        self.pool = Pool(poller, max_idle=32, idle_seconds=60.0)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
-            await nursery.start(self.pump.poller.run, name="control pump")
             nursery.start_soon(self.pump.sweep, self.pool.sweep, name="control sweep")
             task_status.started()
 
@@ -76,6 +74,7 @@ async def _exchange(
     connection = uplink.pool.take()
     while True:
         if connection is None:
+            await client.fiber.become_task()
             connection = await uplink.connect()
         relay = Relay(
             uplink.pump,
@@ -89,7 +88,7 @@ async def _exchange(
             has_no_body=head.http.method == b"HEAD",
         )
         with relay:
-            relay.start(payload, trio.current_time())
+            relay.start(payload, uplink.pump.poller.clock())
             outcome = await relay.finished.wait()
         if outcome is Outcome.FAILED and connection.is_reused and not exchange.answer_bytes:
             connection = None  # it had been closed while idle
@@ -124,4 +123,5 @@ async def _tunnel(client: Client, relay: Relay, exchange: Exchange) -> None:
     except OSError:
         inner.close()
         raise Departed from None
+    await client.fiber.become_task()
     await bridge(trio.SocketStream(trio.socket.from_stdlib_socket(client.detach())), inner)

@@ -9,7 +9,7 @@ Read next: docs/life-of-a-request.md, then `attempts.py` (tries at backends) and
 
 import trio
 
-from mrproxy.accept.client import Client, Departed
+from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.answers import encode_engine_refusal, encode_refusal
 from mrproxy.attempts import Attempts, EngineRefused
@@ -18,11 +18,14 @@ from mrproxy.canonical.request import Operation, Request
 from mrproxy.dialects.openai import OPENAI
 from mrproxy.dialects.routes import Way
 from mrproxy.errors import ClientError, Code, ProxyError, Refused
+from mrproxy.fibers import Departed
 from mrproxy.forwarding import forward
 from mrproxy.identity.callers import Caller
 from mrproxy.listing import answer_locally
+from mrproxy.scheduler.grant import Grant
 from mrproxy.scheduler.job import Job
 from mrproxy.stages import Stages
+from mrproxy.upstream.backend import Backend
 from mrproxy.upstream.registry import ModelPool
 
 
@@ -44,7 +47,7 @@ async def serve_connection(client: Client, stages: Stages) -> None:
 async def serve(client: Client, head: Head, stages: Stages) -> bool:
     """One request. Returns whether the connection can carry another."""
     route = head.route
-    exchange = stages.open_exchange(head, trio.current_time())
+    exchange = stages.open_exchange(head, stages.poller.clock())
     exchange.keep_alive = head.http.keep_alive and not client.is_draining
     try:
         match route.way:
@@ -60,7 +63,7 @@ async def serve(client: Client, head: Head, stages: Stages) -> bool:
         if exchange.answer_bytes:  # too late for a status; what could be said in the stream was said
             return False
         await refuse(client, head, exchange, error, stages)
-    client.end(trio.current_time())
+    client.end()
     return exchange.keep_alive
 
 
@@ -79,7 +82,7 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages) 
         with stages.ledger.open_entry(caller, tokens, now) as entry:  # 429 here; settled or refunded on every exit
             exchange.answer_lines = stages.answer_lines(head, exchange, stages.ledger.ratelimit_headers(caller, now))
             job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)
-            grant = stages.scheduler.try_grant(job) or await stages.scheduler.wait_grant(job)
+            grant = stages.scheduler.try_grant(job) or await wait_turn(client, job, stages)
             await Attempts(client, head, request, exchange, stages).run(entry, grant)
     except ProxyError as error:
         exchange.code = error.code
@@ -89,7 +92,13 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages) 
         note_departure(client, exchange, stages)
         raise
     finally:
-        stages.record(exchange, caller, client.address, trio.current_time())
+        stages.record(exchange, caller, client.address, stages.poller.clock())
+
+
+async def wait_turn(client: Client, job: Job, stages: Stages) -> Grant[Backend]:
+    """In the queue, with its deadline. Raises Refused."""
+    await client.fiber.become_task()
+    return await stages.scheduler.wait_grant(job)
 
 
 def note_departure(client: Client, exchange: Exchange, stages: Stages) -> None:
@@ -106,7 +115,8 @@ def note_departure(client: Client, exchange: Exchange, stages: Stages) -> None:
 def check_body_headers(client: Client, head: Head) -> None:
     """415 and 411, before a byte of the body is read."""
     kind = head.content_type
-    if kind is not None and b"json" not in kind.lower():
+    # Ollama's documentation uses curl without a type, and Ollama takes any; vLLM and OpenAI answer 415.
+    if kind is not None and b"json" not in kind.lower() and head.route.dialect is OPENAI:
         raise ClientError(Code.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
     if client.content_length < 0 and not head.http.chunked:
         raise ClientError(Code.LENGTH_REQUIRED, "Content-Length or chunked transfer coding is needed")

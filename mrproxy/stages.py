@@ -21,6 +21,7 @@ from mrproxy.link.journal import Writer
 from mrproxy.link.records import JournalRecord
 from mrproxy.scheduler.cost import CostModel
 from mrproxy.scheduler.grant import Scheduler
+from mrproxy.sockets import Poller
 from mrproxy.upstream.backend import Backend
 from mrproxy.upstream.registry import Registry
 from mrproxy.upstream.retry_budget import RetryBudget
@@ -37,6 +38,7 @@ class Stages:
     settings: Settings
     clock: Clock
     counters: Counters
+    poller: Poller
     identity: Identity
     ledger: Ledger
     costs: CostModel

@@ -1,49 +1,52 @@
 """Shell. The front door: accepts connections, bounds them, sweeps their deadlines, drains them.
 
-One task accepts, one serves the poller's events, one sweeps; each connection has a task of its own in the
-connections' nursery. The border of a connection is here: a bug in one is logged and counted, and ends only that one.
+One task accepts, one sweeps; each connection is a fiber in the worker's poller. The border of a connection is here: a
+bug in one is logged and counted, and ends only that one.
 TLS is terminated in front of a socket pair (`sockets.bridge`), so that everything behind sees plain sockets.
 """
 
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import trio
 
-from mrproxy.accept.client import Client, Departed
+from mrproxy.accept.client import Client
 from mrproxy.accept.heads import HeadCache
 from mrproxy.config import Settings
 from mrproxy.counters import Counters
-from mrproxy.sockets import Poller, Source, accept_some, bridge
+from mrproxy.fibers import Departed, Fiber
+from mrproxy.sockets import Poller, accept_some, bridge
 
 # Deadlines are seconds long; a sweep over 10,000 connections takes 1 ms.
 _SWEEP_SECONDS = 0.25
 # When descriptors run out the kernel's backlog holds new connections meanwhile; asking faster only burns CPU.
 _ACCEPT_RETRY_SECONDS = 0.1
+_BUSY = b'{"error":{"message":"too many connections","type":"overloaded_error","code":"too_many_connections"}}'
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
-    b'content-length: 85\r\n\r\n{"error":{"message":"too many connections","type":"overloaded_error","code":"busy"}}\n'
+    b"content-length: %d\r\n\r\n%b" % (len(_BUSY), _BUSY)
 )
 
-Serve = Callable[[Client], Awaitable[None]]
+Serve = Callable[[Client], Coroutine[object, Any, None]]
 Crashed = Callable[[str, Exception], None]
 
 
 class Door:
     """All client connections of one worker."""
 
-    def __init__(self, settings: Settings, counters: Counters, serve: Serve, crashed: Crashed) -> None:
+    def __init__(self, settings: Settings, counters: Counters, poller: Poller, serve: Serve, crashed: Crashed) -> None:
         self.settings = settings
         self.heads = HeadCache()
         self.clients: set[Client] = set()
-        self.poller = Poller(self._source_crashed)
+        self._poller = poller
         self._counters = counters
         self._serve = serve
         self._crashed = crashed
         self._per_address: dict[str, int] = {}
         self._is_draining = False
+        self._emptied = trio.Event()
 
     async def run(
         self,
@@ -53,24 +56,31 @@ class Door:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Accept until `drain`, then return when the last connection has ended; the caller holds the deadline."""
+        """Accept until `drain`, then return when the last connection has ended.
+
+        Cancelled (the drain's deadline, or a crash elsewhere): every connection is ended on the spot.
+        """
         async with trio.open_nursery() as helpers:
-            await helpers.start(self.poller.run, name="door poller")
             helpers.start_soon(self._sweep, name="door sweep")
-            async with trio.open_nursery() as connections:  # outlives the listeners
+            self._nursery = helpers
+            try:
                 async with trio.open_nursery() as accepting:
                     for listener in listeners:
-                        accepting.start_soon(self._accept, listener, tls, connections, name="accept")
+                        accepting.start_soon(self._accept, listener, tls, name="accept")
                     task_status.started()
                     await drain.wait()
                     accepting.cancel_scope.cancel(reason="draining")
                 self._is_draining = True
                 for client in list(self.clients):
                     client.on_drain()
+                if self.clients:
+                    await self._emptied.wait()
+            finally:
+                for client in list(self.clients):
+                    client.fiber.leave()
             helpers.cancel_scope.cancel(reason="the last connection has ended")
-        self.poller.close()
 
-    async def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None, connections: trio.Nursery) -> None:
+    async def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         with listener:
             while True:
                 try:
@@ -80,9 +90,9 @@ class Door:
                     await trio.sleep(_ACCEPT_RETRY_SECONDS)
                     continue
                 for sock, address in accepted:
-                    self._admit(sock, address, tls, connections)
+                    self._admit(sock, address, tls)
 
-    def _admit(self, sock: socket.socket, address: str, tls: ssl.SSLContext | None, connections: trio.Nursery) -> None:
+    def _admit(self, sock: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
         count = self._per_address.get(address, 0)
         if len(self.clients) >= self.settings.max_connections or count >= self.settings.max_connections_per_address:
             self._counters.connections_refused += 1
@@ -95,27 +105,31 @@ class Door:
             return
         self._counters.connections += 1
         self._per_address[address] = count + 1
-        serve = self._serve_tls if tls is not None else self._serve_plain
-        connections.start_soon(partial(serve, sock, address, tls), name="connection")
+        if tls is None:
+            self._begin(sock, address)
+        else:
+            self._nursery.start_soon(self._serve_tls, sock, address, tls, name="TLS")
 
-    async def _serve_plain(self, sock: socket.socket, address: str, tls: ssl.SSLContext | None = None) -> None:
-        client = Client(sock, address, self.poller, self.heads, self.settings, trio.current_time())
+    def _begin(self, sock: socket.socket, address: str) -> None:
+        fiber = Fiber(self._nursery, lambda error: self._ended(client, error))
+        client = Client(sock, address, self._poller, self.heads, self.settings, fiber)
         client.is_draining = self._is_draining
         self.clients.add(client)
-        self.poller.register(sock.fileno(), client)
-        try:
-            with client.scope:
-                await self._serve(client)
-        except Departed:
-            pass
-        except Exception as exc:  # the border of a connection
-            self._crashed("connection", exc)
-        finally:
-            self.clients.discard(client)
-            self._leave(address)
-            if sock.fileno() >= 0:
-                self.poller.unregister(sock.fileno())
-                sock.close()
+        self._poller.register(sock.fileno(), client)
+        fiber.start(self._serve(client))
+
+    def _ended(self, client: Client, error: Exception | None) -> None:
+        """The border of a connection."""
+        self.clients.discard(client)
+        self._leave(client.address)
+        descriptor = client.sock.fileno()
+        if descriptor >= 0:
+            self._poller.unregister(descriptor)
+            client.sock.close()
+        if error is not None and not isinstance(error, Departed):
+            self._crashed("connection", error)
+        if self._is_draining and not self.clients:
+            self._emptied.set()
 
     def _leave(self, address: str) -> None:
         left = self._per_address[address] - 1
@@ -124,42 +138,36 @@ class Door:
         else:
             del self._per_address[address]
 
-    async def _serve_tls(self, sock: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
-        assert tls is not None
-        stream = trio.SSLStream(
-            trio.SocketStream(trio.socket.from_stdlib_socket(sock)), tls, server_side=True, https_compatible=True
-        )
+    async def _serve_tls(self, sock: socket.socket, address: str, tls: ssl.SSLContext) -> None:
+        """Shake hands, then copy between the TLS stream and a pair of which the fiber has the other end."""
+        plain = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        stream = trio.SSLStream(plain, tls, server_side=True, https_compatible=True)
         is_secure = False
-        with trio.move_on_after(self.settings.head_deadline_seconds):
-            try:
+        try:
+            with trio.move_on_after(self.settings.head_deadline_seconds):
                 await stream.do_handshake()
                 is_secure = True
-            except (trio.BrokenResourceError, ssl.SSLError, OSError):
-                pass
-        if not is_secure:
-            self._leave(address)
-            await trio.aclose_forcefully(stream)
-            return
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(bridge, stream, theirs)
-            nursery.start_soon(self._serve_plain, ours, address)
+        except (trio.BrokenResourceError, ssl.SSLError, OSError):
+            pass
+        finally:
+            if not is_secure:
+                self._leave(address)
+                await trio.aclose_forcefully(stream)
+        if is_secure:
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            self._begin(ours, address)
+            await bridge(stream, theirs)
 
     async def _sweep(self) -> None:
         """Wake whoever is late. A deadline is kept to within the sweep's interval."""
         while True:
             await trio.sleep(_SWEEP_SECONDS)
-            now = self.poller.now = trio.current_time()
+            now = self._poller.now = trio.current_time()
             for client in list(self.clients):
                 if client.deadline_at < now:
                     client.on_late()
-
-    def _source_crashed(self, source: Source, error: Exception) -> None:
-        self._crashed("door", error)
-        if isinstance(source, Client):
-            source.scope.cancel(reason="a bug in its event code")
 
     def apply(self, settings: Settings) -> None:
         """A reload: new connections and the next requests of old ones have the new limits."""

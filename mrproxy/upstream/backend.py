@@ -15,6 +15,7 @@ from mrproxy.config import Settings
 from mrproxy.counters import Counters
 from mrproxy.errors import BackendError, Code, Phase
 from mrproxy.link.snapshot import BackendSpec
+from mrproxy.sockets import Poller
 from mrproxy.upstream.breaker import Breaker, BreakerPolicy, BreakerState, Failure
 from mrproxy.upstream.endpoint import Endpoint
 from mrproxy.upstream.pool import Connection, Pool
@@ -38,14 +39,7 @@ _SERVES = {
 class Backend:
     """A backend and its state; `models` maps public names to its own."""
 
-    def __init__(
-        self,
-        spec: BackendSpec,
-        settings: Settings,
-        counters: Counters,
-        now: float,
-        crashed: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, spec: BackendSpec, settings: Settings, counters: Counters, poller: Poller, now: float) -> None:
         self.spec = spec
         self.name = spec.name
         self.max_concurrent = spec.max_concurrent
@@ -67,8 +61,8 @@ class Backend:
         self.last_probe_error = ""
         self.breaker = Breaker(_policy(settings), now)
         self.endpoint = Endpoint(spec.url, spec.api_key)
-        self.pump = Pump(settings, counters, b"x-mrproxy-backend: %b\r\n" % spec.name.encode(), crashed)
-        self.pool = Pool(self.pump.poller, settings.pool_max_idle, settings.pool_idle_seconds)
+        self.pump = Pump(poller, settings, counters, b"x-mrproxy-backend: %b\r\n" % spec.name.encode())
+        self.pool = Pool(poller, settings.pool_max_idle, settings.pool_idle_seconds)
         self.changed: Callable[[], None] = lambda: None
         self._settings = settings
         self._counters = counters
@@ -145,11 +139,10 @@ class Backend:
     # Its nursery
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Pump, sweep and probe until cancelled; then every relay is failed and every connection closed."""
+        """Sweep and probe until cancelled; then every relay is failed and every connection closed."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
-                await nursery.start(self.pump.poller.run, name=f"pump {self.name}")
                 nursery.start_soon(self.pump.sweep, self._sweep, name=f"sweep {self.name}")
                 nursery.start_soon(self._probe_for_ever, name=f"probe {self.name}")
                 task_status.started()

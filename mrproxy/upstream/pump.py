@@ -1,9 +1,9 @@
-"""Shell. The pump: one task that moves all live streams of one backend, and the relay, one such stream.
+"""Shell. The pump: all live streams of one backend, and the relay, one such stream. The worker's poller runs them.
 
 Per token: one `recv`, one `send`, no task switch, no `epoll_ctl`, no allocation that outlives it. A read that is
 exactly whole chunks, ends where an event ends and cannot hold the usage is sent on as it came. Everything else takes
 the slower way: chunk framing decoded, payload through the tap, framed anew.
-The request's own task waits for `finished` and keeps what it holds; leaving the relay's `with` ends it, whatever the
+The request's own fiber waits for `finished` and keeps what it holds; leaving the relay's `with` ends it, whatever the
 reason: it is out of the poller, and an unfinished connection is closed, never pooled.
 Backpressure: what the client does not take is kept (one read at most), the backend is not read meanwhile.
 Figures: docs/benchmarks.md. Whatever is changed here is measured first and after.
@@ -22,7 +22,8 @@ from mrproxy.canonical.exchange import Exchange
 from mrproxy.counters import Counters, Histogram
 from mrproxy.dialects.usage import Tap
 from mrproxy.errors import BackendError, Code, Phase
-from mrproxy.sockets import GONE, OUT, RECEIVE_BYTES, Lagging, Poller, Source, Waker
+from mrproxy.fibers import Fiber, Waker
+from mrproxy.sockets import GONE, OUT, RECEIVE_BYTES, Lagging, Poller
 from mrproxy.upstream.answer import MAX_HEAD_BYTES, Answer, AnswerCache, answer_head
 from mrproxy.upstream.pool import Connection
 from mrproxy.wire.chunked import CHUNK_SIZES, LAST_CHUNK, ChunkedDecoder, count_whole_chunks
@@ -59,6 +60,8 @@ class Downstream(Protocol):
 
     @property
     def sock(self) -> "Sending": ...
+    @property
+    def fiber(self) -> Fiber: ...
 
     lagging: Lagging | None
 
@@ -79,18 +82,15 @@ class Pace(Protocol):
 
 
 class Pump:
-    """All relays of one backend. `run` is one task; `sweep` another."""
+    """All relays of one backend, in the worker's poller. `sweep` is a task of the backend's nursery."""
 
-    def __init__(
-        self, pace: Pace, counters: Counters, backend_line: bytes, crashed: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, poller: Poller, pace: Pace, counters: Counters, backend_line: bytes) -> None:
+        self.poller = poller
         self.pace = pace
         self.counters = counters
         self.backend_line = backend_line
         self.answers = AnswerCache()
         self.relays: set[Relay] = set()
-        self._crashed = crashed
-        self.poller = Poller(self._source_crashed)
 
     async def sweep(self, each: Callable[[float], None]) -> None:
         """End relays that are late; `each` is called with the time, for the owner's own sweeping."""
@@ -100,12 +100,6 @@ class Pump:
             for relay in list(self.relays):
                 relay.check(now)
             each(now)
-
-    def _source_crashed(self, source: Source, error: Exception) -> None:
-        """The border of a backend: a bug ends one relay, not the pump."""
-        self._crashed(error)
-        if isinstance(source, Relay):
-            source.fail(BackendError(Code.INTERNAL, "internal error", phase=Phase.STREAM, retryable=False))
 
 
 class Relay:
@@ -159,7 +153,7 @@ class Relay:
         self.held: bytearray | None = None
         self.error: BackendError | None = None
         self.outcome: Outcome | None = None
-        self.finished: Waker[Outcome] = Waker()
+        self.finished: Waker[Outcome] = Waker(downstream.fiber)
 
     def __enter__(self) -> Self:
         return self
@@ -450,6 +444,10 @@ class Relay:
             Code.BACKEND_FAILED, f"the backend failed: {reason}", phase=where, retryable=self.exchange.answer_bytes == 0
         )
         self.fail(error)
+
+    def crash(self) -> None:
+        """A bug in the code above: it ends this relay, not the poller."""
+        self.fail(BackendError(Code.INTERNAL, "internal error", phase=Phase.STREAM, retryable=False))
 
     def fail(self, error: BackendError) -> None:
         """End it because of the backend; also called by whoever withdraws the backend or drains the process."""

@@ -5,7 +5,6 @@ The index is rebuilt when a probe brings news (once in minutes), read on every r
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 
 import msgspec
 import trio
@@ -14,6 +13,7 @@ from mrproxy.canonical.models import Model
 from mrproxy.config import Settings
 from mrproxy.counters import Counters
 from mrproxy.link.snapshot import BackendSpec
+from mrproxy.sockets import Poller
 from mrproxy.upstream.backend import Backend
 
 _DIALECTS = ("openai", "ollama")
@@ -34,10 +34,11 @@ class ModelPool:
 class Registry:
     """`changed` is called when a backend became routable, or may hold more: who waits may go on."""
 
-    def __init__(self, counters: Counters, crashed: Callable[[str, Exception], None]) -> None:
+    def __init__(self, counters: Counters, poller: Poller, crashed: Callable[[str, Exception], None]) -> None:
         self.backends: dict[str, Backend] = {}
         self.changed: Callable[[], None] = lambda: None
         self._counters = counters
+        self._poller = poller
         self._crashed = crashed
         self._scopes: dict[str, trio.CancelScope] = {}
         self._pools: dict[str, dict[str, ModelPool]] = {dialect: {} for dialect in _DIALECTS}
@@ -76,8 +77,7 @@ class Registry:
         self._rebuild()
 
     async def _add(self, spec: BackendSpec, settings: Settings) -> None:
-        crashed = partial(self._crashed, f"backend {spec.name}")
-        backend = Backend(spec, settings, self._counters, trio.current_time(), crashed)
+        backend = Backend(spec, settings, self._counters, self._poller, trio.current_time())
         backend.changed = self._rebuild
         self.backends[spec.name] = backend
         scope = self._scopes[spec.name] = trio.CancelScope()
@@ -120,7 +120,7 @@ class Registry:
         pool = self._by_key.get(model)
         if pool is None:
             return []
-        now = trio.current_time()
+        now = self._poller.now
         return [backend for backend in pool.backends if backend.is_routable(now)]
 
     def has_other(self, key: str, tried: frozenset[str]) -> bool:
