@@ -3,6 +3,7 @@
 import click
 
 from bench.compare_command import compare_command
+from bench.departures import departures_command
 from bench.fairness_command import fairness_command
 from bench.memory import memory_command
 from bench.mock_command import mock
@@ -19,6 +20,7 @@ main.add_command(mock)
 main.add_command(run_command)
 main.add_command(compare_command)
 main.add_command(fairness_command)
+main.add_command(departures_command)
 main.add_command(memory_command)
 main.add_command(soak_command)
 main.add_command(report_command)

@@ -11,6 +11,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from statistics import median
 from typing import Any
 
 from bench import procfs
@@ -51,6 +52,7 @@ class Sample:
     count: int
     per_second: float
     cpu_us: float | None  # per request or token; None when there is no process to look at
+    cpu_us_by_process: dict[str, float]
     p50_ms: float
     p99_ms: float
     p999_ms: float
@@ -80,6 +82,13 @@ class Row:
     def difference(self, base: "Row", name: str) -> Spread | None:
         pairs = zip(self.samples, base.samples, strict=False)
         return spread_of([getattr(a, name) - getattr(b, name) for a, b in pairs])
+
+    def cpu_by_process(self) -> dict[str, float]:
+        """Median CPU of each process that took a noticeable part, the largest first."""
+        names = {name for sample in self.samples for name in sample.cpu_us_by_process}
+        medians = {name: median(sample.cpu_us_by_process.get(name, 0.0) for sample in self.samples) for name in names}
+        ordered = sorted(medians.items(), key=lambda item: -item[1])
+        return {name: used for name, used in ordered if used >= 0.05}
 
     @property
     def errors(self) -> int:
@@ -179,7 +188,12 @@ def _sample(target: Target, workload: str, alternation: int, turn: Turn) -> Samp
     before, after, window = turn
     ordered = sorted(window.delays_ns) or [0]
     cpu_ns = after.usage.cpu_ns - before.usage.cpu_ns
-    ended = [pid for pid in before.usage.pids if not procfs.cpu_ns_of(pid)]
+    ended = [pid for pid, cpu in after.usage.cpu_ns_by_pid.items() if not cpu]
+    parts: dict[str, float] = {}
+    for pid, cpu in after.usage.cpu_ns_by_pid.items():
+        name = procfs.name_of(pid)
+        used_us = (cpu - before.usage.cpu_ns_by_pid.get(pid, 0)) / 1000 / (window.count or 1)
+        parts[name] = parts.get(name, 0.0) + used_us
     if ended:
         window.errors.insert(0, f"process {ended[0]} of {target.name} ended during the window")
     others = after.proxy_core_seconds - before.proxy_core_seconds - cpu_ns / 1e9
@@ -190,6 +204,7 @@ def _sample(target: Target, workload: str, alternation: int, turn: Turn) -> Samp
         count=window.count,
         per_second=window.count / window.seconds,
         cpu_us=cpu_ns / 1000 / window.count if target.pids and window.count and not ended else None,
+        cpu_us_by_process=parts,
         p50_ms=percentile(ordered, 0.5) / 1e6,
         p99_ms=percentile(ordered, 0.99) / 1e6,
         p999_ms=percentile(ordered, 0.999) / 1e6,

@@ -172,6 +172,10 @@ def print_workload(workload: str, rows: list[compare.Row]) -> None:
         lines.append([row.target, str(row.errors), *cells])
     print_table(f"{workload}: median (min–max)", columns, lines)
     for row in rows:
+        parts = row.cpu_by_process()
+        if len(parts) > 1:
+            click.echo(f"  {row.target}: " + ", ".join(f"{name} {used:.1f} µs" for name, used in parts.items()))
+    for row in rows:
         for sample in row.samples:
             if sample.first_error:
                 click.echo(f"  ! {row.target} {workload}: {sample.errors} errors, first: {sample.first_error}")

@@ -21,10 +21,13 @@ class Usage:
     """One sample of a process tree."""
 
     at_ns: int
-    cpu_ns: int
+    cpu_ns_by_pid: dict[int, int]
     rss_bytes: int
     open_files: int
-    pids: tuple[int, ...]
+
+    @property
+    def cpu_ns(self) -> int:
+        return sum(self.cpu_ns_by_pid.values())
 
 
 def parse_stat(text: str) -> tuple[int, int]:
@@ -61,6 +64,22 @@ def cpu_ns_of(pid: int) -> int:
         return 0
 
 
+def parse_cmdline(data: bytes) -> str:
+    """What a process is, in two words: `mrproxy worker`, `nginx: worker`."""
+    words = [word for part in data.decode("utf-8", "replace").split("\0") for word in part.split()]
+    names = [word.rsplit("/", 1)[-1] for word in words if not word.startswith("-")]
+    if len(names) > 1 and names[0].startswith("python"):
+        del names[0]
+    return " ".join(names[:2])
+
+
+def name_of(pid: int) -> str:
+    try:
+        return parse_cmdline((PROC / str(pid) / "cmdline").read_bytes())
+    except OSError:
+        return str(pid)
+
+
 def rss_bytes_of(pid: int) -> int:
     try:
         return int((PROC / str(pid) / "statm").read_text().split()[1]) * PAGE_BYTES
@@ -79,10 +98,9 @@ def sample(pids: tuple[int, ...]) -> Usage:
     """Of these processes, found once by `list_tree`: it reads all of /proc, and a load would stand still meanwhile."""
     return Usage(
         at_ns=time.monotonic_ns(),
-        cpu_ns=sum(map(cpu_ns_of, pids)),
+        cpu_ns_by_pid={pid: cpu_ns_of(pid) for pid in pids},
         rss_bytes=sum(map(rss_bytes_of, pids)),
         open_files=sum(map(open_files_of, pids)),
-        pids=pids,
     )
 
 

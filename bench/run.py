@@ -315,7 +315,7 @@ def cost_of(
         return None
     cpu_ns = after.cpu_ns - before.cpu_ns
     return Cost(
-        pids=list(after.pids),
+        pids=list(after.cpu_ns_by_pid),
         cpu_seconds=cpu_ns / 1e9,
         cpu_us_per_request=cpu_ns / 1000 / requests if requests else None,
         cpu_us_per_token=cpu_ns / 1000 / tokens if tokens else None,

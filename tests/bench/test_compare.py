@@ -12,7 +12,9 @@ needs_nginx = pytest.mark.skipif(
 
 
 def sample(target, cpu_us, p99_ms=1.0, alternation=0):
-    return Sample(target, "json x1", alternation, 10, 10.0, cpu_us, 0.5, p99_ms, 2.0, 1000, 0.1, 0.0, 0, "")
+    return Sample(
+        target, "json x1", alternation, 10, 10.0, cpu_us, {"a": 1.0, "b": 2.0}, 0.5, p99_ms, 2.0, 1000, 0.1, 0.0, 0, ""
+    )
 
 
 def test_ratios_are_paired_by_alternation():
@@ -27,6 +29,10 @@ def test_a_target_without_process_has_no_cpu():
     direct = Row("direct", "json x1", [sample("direct", None)])
     assert direct.spread("cpu_us") is None
     assert direct.ratio(Row("nginx", "json x1", [sample("nginx", 10.0)]), "cpu_us") is None
+
+
+def test_cpu_is_told_apart_by_process_largest_first():
+    assert list(Row("ours", "json x1", [sample("ours", 3.0)]).cpu_by_process()) == ["b", "a"]
 
 
 def test_every_target_gets_its_turn_in_rotating_order():

@@ -60,5 +60,12 @@ def test_a_cores_busy_time_leaves_idle_and_waiting_out():
     assert procfs.parse_busy_ticks(text, 7) == 0
 
 
+def test_a_process_is_named_in_two_words():
+    assert procfs.parse_cmdline(b"/usr/bin/python3.11\0-m\0mrproxy\0worker\0--drain\0") == "mrproxy worker"
+    assert procfs.parse_cmdline(b"nginx: worker process\0\0") == "nginx: worker"
+    assert procfs.parse_cmdline(b"/opt/smg\0--verbose\0") == "smg"
+    assert procfs.name_of(os.getpid())
+
+
 def test_the_environment_names_the_machine():
     assert set(procfs.describe_environment()) == {"cpu", "kernel", "python", "load"}
