@@ -100,8 +100,8 @@ def _request(head: Head, body: bytes, request_id: bytes, address: str) -> bytes:
     http = head.http
     lines = [b"%b: %b\r\n" % header for header in http.headers if header[0] not in _OURS]
     lines.append(b"x-request-id: %b\r\nx-forwarded-for: %b\r\n" % (request_id, address.encode()))
-    if http.upgrade is not None:
-        lines.append(b"connection: upgrade\r\nupgrade: %b\r\n" % http.upgrade)
+    if http.upgrade is not None and http.upgrade.lower() == b"websocket":  # h2c would be a tunnel past this door
+        lines.append(b"connection: upgrade\r\nupgrade: websocket\r\n")
     if body or http.content_length >= 0 or http.chunked:
         lines.append(b"content-length: %d\r\n" % len(body))
     return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (http.method, http.relative, b"".join(lines), body)
@@ -123,5 +123,8 @@ async def _tunnel(client: Client, relay: Relay, exchange: Exchange) -> None:
     except OSError:
         inner.close()
         raise Departed from None
+    client.is_tunnel = True
     await client.fiber.become_task()
+    if client.is_draining:
+        raise Departed
     await bridge(trio.SocketStream(trio.socket.from_stdlib_socket(client.detach())), inner)

@@ -13,7 +13,7 @@ from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.answers import encode_engine_refusal, encode_refusal
 from mrproxy.attempts import Attempts, EngineRefused
-from mrproxy.canonical.exchange import CLIENT_DEPARTED, CLIENT_DEPARTED_STATUS, Exchange
+from mrproxy.canonical.exchange import CLIENT_DEPARTED, CLIENT_DEPARTED_STATUS, Exchange, UsageState
 from mrproxy.canonical.request import Operation, Request
 from mrproxy.dialects.openai import OPENAI
 from mrproxy.dialects.routes import Way
@@ -106,6 +106,8 @@ def note_departure(client: Client, exchange: Exchange, stages: Stages) -> None:
     if client.is_draining and not client.is_gone:
         exchange.code = exchange.code or Code.DRAINING
         exchange.status = exchange.status or 503
+        return
+    if exchange.usage_state is UsageState.EXACT:  # SDKs hang up at the end marker, before the last chunk of framing
         return
     stages.counters.client_departures += 1
     exchange.code = exchange.code or CLIENT_DEPARTED

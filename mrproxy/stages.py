@@ -48,8 +48,9 @@ class Stages:
     journal: Writer
     control: ControlUplink
     _started_requests: int = 0
-    # Unique among workers and restarts: 64 random bits, then a count.
-    _id_prefix: bytes = field(default_factory=lambda: b"req-" + os.urandom(8).hex().encode() + b"-")
+    # Unique among workers and restarts: 64 random bits, then a count. 32 hex digits, because llama-cpp-python refuses
+    # an X-Request-Id that is not a UUID.
+    _id_prefix: bytes = field(default_factory=lambda: os.urandom(8).hex().encode())
 
     def open_exchange(self, head: Head, now: float) -> Exchange:
         """Begin a request's trace; the caller's own id if it sent one."""
@@ -58,7 +59,7 @@ class Stages:
 
     def next_request_id(self) -> bytes:
         self._started_requests = count = self._started_requests + 1
-        return b"%b%x" % (self._id_prefix, count)
+        return b"%b%016x" % (self._id_prefix, count)
 
     def estimate(self, model: str, request: Request, operation: Operation) -> int:
         """Tokens it will probably take, for the ledger and the scheduler."""

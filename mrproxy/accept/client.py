@@ -34,9 +34,9 @@ class Client:
     """A connection. `is_busy` is true while a request is being served: then a departure cancels `scope`."""
 
     __slots__ = (
-        "_heads", "_inbox", "_poller", "_reader", "_writer", "address", "content_length", "deadline_at", "has_unread_body",
-        "is_busy",
-        "is_draining", "is_gone", "is_readable", "lagging", "requests", "fiber", "settings", "sock",
+        "_heads", "_inbox", "_poller", "_reader", "_writer", "address", "content_length", "deadline_at", "fiber",
+        "has_unread_body", "is_busy", "is_draining", "is_gone", "is_readable", "is_tunnel", "lagging", "requests",
+        "settings", "sock",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,7 @@ class Client:
         self.is_draining = False
         self.is_gone = False
         self.is_readable = False
+        self.is_tunnel = False
         self.lagging: Lagging | None = None
         self.requests = 0
         self._poller = poller
@@ -89,7 +90,9 @@ class Client:
     def on_drain(self) -> None:
         """Idle connections close now, busy ones after their answer."""
         self.is_draining = True
-        if self._reader.is_waited_for and not self._inbox and not self.is_busy:
+        if self.is_tunnel:
+            self.fiber.leave()  # a WebSocket has no end to wait for
+        elif self._reader.is_waited_for and not self._inbox and not self.is_busy:
             self._reader.wake(Wake.DRAIN)
 
     # Reading a request

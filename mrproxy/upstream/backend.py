@@ -198,6 +198,10 @@ class Backend:
             with trio.fail_after(self._settings.probe_deadline_seconds):
                 result = await prober.probe(self.kind)
         except trio.TooSlowError:
+            if self.is_known and self.in_flight and (prober.has_answer or self.pump.was_heard_of_lately()):
+                # It lives: llama-cpp-python locks /v1/models while it generates, but answers other pages, or streams.
+                self.last_probe_error = "busy"
+                return
             result = ProbeError("no answer in time")
         if isinstance(result, ProbeError):
             self._failed_probes += 1

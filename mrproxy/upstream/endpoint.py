@@ -12,6 +12,9 @@ import trio
 from mrproxy.sockets import bridge, connect_tcp, connect_unix
 from mrproxy.wire.http1 import RequestHead
 
+# A caller's own id is told to the backend if it can be a UUID: llama-cpp-python answers 400 to any other.
+_UUID_LENGTHS = (32, 36)
+
 
 class Endpoint:
     """`http://host:port/prefix`, `https://…` or `unix:/path`. ValueError for anything else."""
@@ -64,14 +67,14 @@ class Endpoint:
 
     def request(self, head: RequestHead, body: bytes, request_id: bytes) -> bytes:
         """A whole request for this server: the caller's own headers, our credentials and length."""
-        return b"%b %b%b HTTP/1.1\r\n%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+        return b"%b %b%b HTTP/1.1\r\n%b%b%b%bcontent-length: %d\r\n\r\n%b" % (
             head.method,
             self.prefix,
             head.relative,
             self._host_line,
             self.key_line,
             head.forward,
-            request_id,
+            b"x-request-id: %b\r\n" % request_id if len(request_id) in _UUID_LENGTHS else b"",
             len(body),
             body,
         )

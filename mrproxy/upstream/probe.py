@@ -30,6 +30,7 @@ class Prober:
             timeout=None,  # the caller's scope
             trust_env=False,
         )
+        self._answers: dict[str, Answer] = {}
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -40,9 +41,14 @@ class Prober:
     ) -> None:
         await self._client.__aexit__(kind, error, traceback)
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether the present probe, or the one that was cut off, got any answer."""
+        return bool(self._answers)
+
     async def probe(self, kind: str) -> ProbeResult | ProbeError:
         """The result, or as a value why there is none."""
-        answers: dict[str, Answer] = {}
+        answers = self._answers = {}
         problems: list[str] = []
         async with trio.open_nursery() as nursery:
             for path in PROBE_PATHS[kind]:

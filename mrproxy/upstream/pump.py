@@ -32,6 +32,7 @@ _BOUNDS = Histogram.bounds
 # A backend's error is read whole before anybody decides about it; what is longer than this is cut.
 _HELD_BYTES = 65536
 _SWEEP_SECONDS = 0.25
+_LATELY_SECONDS = 5.0
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 
 
@@ -92,6 +93,11 @@ class Pump:
         self.answers = AnswerCache()
         self.relays: set[Relay] = set()
 
+    def was_heard_of_lately(self) -> bool:
+        """Some stream brought something in the last seconds: the backend lives, whatever a probe says."""
+        since = self.poller.clock() - _LATELY_SECONDS
+        return any(relay.answer is not None and relay.last_at > since for relay in self.relays)
+
     async def sweep(self, each: Callable[[float], None]) -> None:
         """End relays that are late; `each` is called with the time, for the owner's own sweeping."""
         while True:
@@ -108,8 +114,8 @@ class Relay:
     __slots__ = (
         "_body", "_client_send", "_connection", "_decoder", "_downstream", "_ends_after_flush", "_first_byte_seconds",
         "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token", "_is_ending", "_is_fast",
-        "_is_http10", "_is_released", "_last_at", "_missing", "_pending", "_pump", "_receive_into", "_tap", "_unsent",
-        "answer", "error", "exchange", "finished", "held", "outcome",
+        "_is_http10", "_is_released", "_missing", "_pending", "_pump", "_receive_into", "_tap", "_unsent",
+        "answer", "error", "exchange", "finished", "held", "last_at", "outcome",
     )  # fmt: skip
 
     def __init__(
@@ -147,7 +153,7 @@ class Relay:
         self._unsent = b""
         self._pending = b""
         self._ends_after_flush = False
-        self._last_at = 0.0
+        self.last_at = 0.0
         self.exchange = exchange
         self.answer: Answer | None = None
         self.held: bytearray | None = None
@@ -166,7 +172,7 @@ class Relay:
 
     def start(self, request: bytes, now: float) -> None:
         """Send the request; the answer's events follow by themselves."""
-        self._last_at = self.exchange.sent_at = now
+        self.last_at = self.exchange.sent_at = now
         self.exchange.is_sent = True
         self._pump.relays.add(self)
         self._pump.poller.sources[self._connection.fd] = self
@@ -190,7 +196,7 @@ class Relay:
         if flags & GONE:
             self._is_ending = True
         if self._unsent and flags & OUT:
-            self._last_at = now
+            self.last_at = now
             self._send_request()
         if self._pending:
             return  # the client lags: the kernel keeps it, and the backend feels it
@@ -227,8 +233,8 @@ class Relay:
             tap.events += events
         else:
             return False
-        gap = now - self._last_at
-        self._last_at = now
+        gap = now - self.last_at
+        self.last_at = now
         histogram = self._inter_token
         histogram.counts[bisect_left(_BOUNDS, gap)] += 1
         histogram.sum_seconds += gap
@@ -247,8 +253,8 @@ class Relay:
     def _receive(self, data: bytes, now: float) -> None:
         if self._body is not _Body.HEAD:
             if self.held is None:
-                self._inter_token.observe(now - self._last_at)
-            self._last_at = now
+                self._inter_token.observe(now - self.last_at)
+            self.last_at = now
             self._receive_body(data, b"")
             return
         raw = self._head_bytes + data
@@ -273,7 +279,7 @@ class Relay:
     def _begin(self, answer: Answer, length: int, rest: bytes, now: float) -> None:
         """The head is known: decide how the body goes on, and send what there is of it."""
         exchange = self.exchange
-        exchange.first_byte_at = self._last_at = now
+        exchange.first_byte_at = self.last_at = now
         self.answer = answer
         head = answer.head
         if head.upgrade:
@@ -389,7 +395,7 @@ class Relay:
         except OSError:
             self._finish(Outcome.CLIENT_GONE)
             return
-        self._last_at = now
+        self.last_at = now
         self._pending = self._pending[sent:]
         if self._pending:
             return
@@ -421,12 +427,12 @@ class Relay:
         if pace.total_deadline_seconds and now - self.exchange.started_at > pace.total_deadline_seconds:
             self._time_out("the answer took too long in all", Phase.STREAM)
         elif self._pending:
-            if now - self._last_at > pace.client_write_idle_seconds:
+            if now - self.last_at > pace.client_write_idle_seconds:
                 self._finish(Outcome.CLIENT_SLOW)
         elif self._body is _Body.HEAD:
             if now - self.exchange.sent_at > self._first_byte_seconds:
                 self._time_out("the backend did not begin to answer in time", Phase.FIRST_BYTE)
-        elif now - self._last_at > pace.stream_idle_deadline_seconds:
+        elif now - self.last_at > pace.stream_idle_deadline_seconds:
             self._time_out("the backend stopped in the middle of its answer", Phase.STREAM)
 
     def _time_out(self, message: str, phase: Phase) -> None:
@@ -460,7 +466,7 @@ class Relay:
         self._is_released = True
         answer = self.answer
         if is_clean and answer is not None and answer.head.reusable and not self._unsent and not self._is_ending:
-            self._connection.give_back(self._last_at)
+            self._connection.give_back(self.last_at)
         else:
             self._connection.close()
 
