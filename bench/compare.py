@@ -22,6 +22,7 @@ from bench.summary import Spread, percentile, spread_of
 from bench.targets import PROXY_CORE, Target
 from bench.workload import RequestSpec, encode_request, pad_request
 
+SCHEMA = "bench.compare/1"
 NGINX = "nginx"
 DIRECT = "direct"
 RAMP_SECONDS = 1.0
@@ -240,4 +241,5 @@ def rows_as_json(plan: Plan, rows: list[Row]) -> dict[str, Any]:
         entry["p99_ms_over_nginx"] = asdict(added) if added else None
         entry["samples"] = [asdict(sample) for sample in row.samples]
         out.append(entry)
-    return {"schema": "bench.compare/1", "plan": asdict(plan), "rows": out}
+    environment = procfs.describe_environment()
+    return {"schema": SCHEMA, "plan": asdict(plan), "environment": environment, "rows": out}

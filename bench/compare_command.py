@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bench import compare, procfs
+from bench.compare_report import render_compare_html
 from bench.tables import print_table
 from bench.targets import (
     LOAD_CORE,
@@ -75,6 +76,7 @@ def running_target(name: str, url: str, pids: dict[str, str], key: str) -> Targe
 @click.option("--no-direct", is_flag=True)
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output instead of tables.")
 @click.option("--output", type=click.Path(path_type=Path), help="Also write the JSON here.")
+@click.option("--html", "html_path", type=click.Path(path_type=Path), help="Also write a self-contained report here.")
 def compare_command(
     running: tuple[str, ...],
     pids: tuple[str, ...],
@@ -84,6 +86,7 @@ def compare_command(
     alternations: int,
     as_json: bool,
     output: Path | None,
+    html_path: Path | None,
     **options: str | float | bool | tuple[str, ...] | None,
 ) -> None:
     """The same work through nginx, direct and every target, interleaved and pinned; ratios with their spread."""
@@ -116,7 +119,7 @@ def compare_command(
         targets += [stack.enter_context(open_command(name, command, upstream, key)) for name, command in commands]
         targets += [running_target(*split_pair(text, "URL"), known_pids, key) for text in running]
         rows = compare.run(plan, targets, lambda line: click.echo(line, err=True))
-    report(plan, rows, as_json, output)
+    report(plan, rows, as_json, output, html_path)
 
 
 def _open_upstream(
@@ -130,10 +133,14 @@ def _open_upstream(
     return stack.enter_context(open_mock("vllm", *arguments, "--max-num-seqs", "100000", "--json-ms", "0"))
 
 
-def report(plan: compare.Plan, rows: list[compare.Row], as_json: bool, output: Path | None) -> None:
+def report(
+    plan: compare.Plan, rows: list[compare.Row], as_json: bool, output: Path | None, html_path: Path | None
+) -> None:
     value = compare.rows_as_json(plan, rows)
     if output is not None:
         output.write_text(json.dumps(value, indent=1))
+    if html_path is not None:
+        html_path.write_text(render_compare_html(value))
     if as_json:
         click.echo(json.dumps(value, indent=1))
     else:

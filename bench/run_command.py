@@ -4,6 +4,7 @@ Exit codes: 0 fine · 2 requests failed or answers differed · 3 the run is inva
 """
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench import fidelity, procfs
+from bench import compare, fidelity, procfs
+from bench.compare_report import render_compare_html
 from bench.report import format_bytes, format_ns, render_html
 from bench.results import SHARES, RunResult, decode_result, encode_result
 from bench.run import Runner, RunPlan
@@ -79,8 +81,12 @@ def run_command(
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write the HTML report here.")
 def report_command(path: Path, html_path: Path | None) -> None:
-    """Show a stored run (`bench run --json FILE`), as tables or as HTML."""
+    """Show a stored run (`bench run --json FILE`) as tables or as HTML, or a comparison (`--output FILE`) as HTML."""
     try:
+        if html_path is not None and json.loads(path.read_bytes()).get("schema") == compare.SCHEMA:
+            html_path.write_text(render_compare_html(json.loads(path.read_bytes())))
+            click.echo(f"wrote {html_path}")
+            return
         result = decode_result(path.read_bytes())
     except ValueError as exc:
         raise click.ClickException(f"{path}: {exc}") from exc

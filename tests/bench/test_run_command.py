@@ -1,10 +1,6 @@
 import os
 import socket
 
-import click
-import pytest
-
-from bench.compare_command import parse_pids, split_pair
 from bench.results import Fidelity
 from bench.run_command import exit_code, find_pids, plan_of
 
@@ -37,11 +33,3 @@ def test_processes_are_named_found_or_left_out():
     assert find_pids("1,2", 1) == (1, 2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert find_pids("auto", listener.getsockname()[1]) == (os.getpid(),)
-
-
-def test_pairs_are_split_at_the_first_equals_sign():
-    assert split_pair("a=http://x?y=z", "URL") == ("a", "http://x?y=z")
-    assert parse_pids(("ours=auto", "other=1,2")) == {"ours": "auto", "other": "1,2"}
-    for wrong in ("a", "=b", "a="):
-        with pytest.raises(click.BadParameter):
-            split_pair(wrong, "URL")
