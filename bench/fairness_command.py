@@ -15,9 +15,9 @@ from statistics import median
 import click
 
 from bench.fairness import FairnessLoad, FairnessOutcome, FairnessPlan
+from bench.shares import documented_bound
 from bench.tables import print_table
 from bench.targets import LOAD_CORE, can_pin, open_mock, open_mrproxy
-from mrproxy.scheduler.bound import completion_bound
 
 SHARE_TOLERANCE = 0.02
 JAIN_FLOOR = 0.99
@@ -104,7 +104,7 @@ def default_bound(plan: FairnessPlan, outcomes: list[FairnessOutcome], quantum: 
     prompt = max(outcome.largest_prompt_tokens for outcome in outcomes)
     completion = max(outcome.largest_completion_tokens for outcome in outcomes)
     weights = list(plan.weights.values())
-    return float(completion_bound(quantum, weights, prompt + completion, burst_cap, plan.slots, completion))
+    return documented_bound(quantum, weights, prompt + completion, burst_cap, plan.slots, completion)
 
 
 def summarise(plan: FairnessPlan, outcomes: dict[str, list[FairnessOutcome]], bound: float) -> dict[str, object]:

@@ -58,3 +58,17 @@ class ServiceLog:
                 now -= tokens / self.weights[other]
             low, high = min(low, now), max(high, now)
         return high - low
+
+
+def documented_bound(
+    quantum: int, weights: list[int], max_charge: int, burst_cap: int, slots: int, max_error: int
+) -> float:
+    """The bound of docs/scheduler.md on `max_difference`, service counted at completion; all in tokens.
+
+    Q + (M + C + 2nE) (1/w_i + 1/w_j), and n (M + E) of each flow in flight on top; for the two lightest flows. Written
+    out here as a client would from the document, so that the gateway's own arithmetic is not its own judge.
+    """
+    lightest, second = sorted(weights)[:2]
+    at_grant = max_charge + burst_cap + 2 * slots * max_error
+    in_flight = slots * (max_charge + max_error)
+    return quantum + (at_grant + in_flight) * (1 / lightest + 1 / second)

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.shares import ServiceLog
+from bench.shares import ServiceLog, documented_bound
+from mrproxy.scheduler.bound import completion_bound
 
 WEIGHTS = {"a": 3, "b": 2, "c": 1}
 
@@ -42,3 +43,11 @@ def slow_max_difference(log):
 def test_one_pass_finds_the_largest_difference_over_all_intervals(events):
     log = log_of(*events)
     assert abs(log.max_difference() - slow_max_difference(log)) < 1e-9
+
+
+@given(st.lists(st.integers(1, 20), min_size=2, max_size=5), st.lists(st.integers(0, 30_000), min_size=5, max_size=5))
+def test_the_documented_bound_is_the_schedulers(weights, numbers):
+    quantum, charge, cap, slots, error = numbers
+    ours = documented_bound(quantum, weights, charge, cap, slots % 100, error)
+    theirs = float(completion_bound(quantum, weights, charge, cap, slots % 100, error))
+    assert abs(ours - theirs) <= 1e-9 * max(1.0, theirs)
