@@ -7,12 +7,15 @@ ends with CRLF. Trailers are read and dropped, bounded. Whatever follows DONE is
 """
 
 import enum
+import re
 
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 # Apache and node bound a chunk line at 8 KiB and 16 KiB; nobody we know sends more than a signature of 100 bytes.
 MAX_LINE_BYTES = 4096
 MAX_TRAILER_BYTES = 8192
 _MAX_SIZE_DIGITS = 16
+# What looks like a request after the last chunk is not a trailer: somebody else may have seen the end of the body there.
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 
 # The fast path of a stream: one chunk, one read. Strict by construction, since only valid spellings are keys.
 CHUNK_SIZES: dict[bytes, int] = {b"%x" % size: size for size in range(1, 8193)}
@@ -107,6 +110,8 @@ class ChunkedDecoder:
             self._trailer_bytes += len(line)
             if self._trailer_bytes > MAX_TRAILER_BYTES:
                 raise ValueError("trailers too long")
+            if not _TRAILER.fullmatch(line):
+                raise ValueError("malformed trailer")
         else:
             self.state = State.DONE
 

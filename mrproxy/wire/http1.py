@@ -5,11 +5,13 @@ llhttp (httptools) is the grammar; the rules below are those it leaves to its us
   2. A bare LF anywhere in a head is refused at once (RFC 9112 §2.2 allows lenience; lenience is smuggling).
   3. `Transfer-Encoding` is exactly `chunked` or 501; never in HTTP/1.0; never beside a length (llhttp refuses).
   4. Exactly one `Host` in HTTP/1.1 (RFC 9112 §3.2); versions other than 1.0 and 1.1 get 505.
-  5. Heads repeat: `split_length` cuts the digits of Content-Length out of a head, and what remains is a key
+  5. The request line is method, space, target, space, version, CRLF and nothing else: llhttp skips bytes around them.
+  6. Heads repeat: `split_length` cuts the digits of Content-Length out of a head, and what remains is a key
      under which a parsed head may be kept. A head whose length is not plain digits has no key.
 Read next: `mrproxy/accept/heads.py` (the cache), `mrproxy/upstream/answer.py` (response heads).
 """
 
+import re
 from typing import Any
 
 import httptools
@@ -33,6 +35,8 @@ PLAIN_RESPONSE = HOP_BY_HOP | {b"content-length", b"x-request-id", b"server-timi
 BACKEND_RESPONSE = PLAIN_RESPONSE | {b"x-mrproxy-backend", b"set-cookie"}
 
 _MAX_LENGTH_DIGITS = 15
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
+_AUTHORITY_END = re.compile(rb"[/?#]|$")
 
 
 def split_length(raw: bytes) -> tuple[bytes, int]:
@@ -133,7 +137,8 @@ class _Collector:
         self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        # llhttp leaves the white space after a value, which is no part of it (RFC 9110 §5.5).
+        self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -150,6 +155,8 @@ def parse_request_head(raw: bytes, max_headers: int) -> RequestHead:
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserInvalidMethodError:
+        if not _METHOD.match(raw):
+            raise ClientError(Code.BAD_REQUEST, "this is not an HTTP/1.1 request", closes=True) from None
         raise ClientError(Code.NOT_IMPLEMENTED, "unknown method", closes=True) from None
     except httptools.HttpParserError as exc:
         if raw.startswith(b"PRI "):
@@ -158,6 +165,8 @@ def parse_request_head(raw: bytes, max_headers: int) -> RequestHead:
     version = parser.get_http_version()
     if version not in ("1.1", "1.0"):
         raise ClientError(Code.HTTP_VERSION, "HTTP/1.1 only", closes=True)
+    if not raw.startswith(b"%b %b HTTP/%b\r\n" % (parser.get_method(), collector.target, version.encode())):
+        raise ClientError(Code.BAD_REQUEST, "malformed request line", closes=True)
     if len(collector.headers) > max_headers:
         raise ClientError(Code.HEAD_TOO_LARGE, f"more than {max_headers} headers", closes=True)
     if not collector.complete:
@@ -179,8 +188,10 @@ def _split_target(target: bytes, method: bytes) -> tuple[bytes, bytes]:
     if not target.startswith(b"/"):
         scheme, mark, rest = target.partition(b"://")
         if mark and scheme.lower() in (b"http", b"https"):
-            slash = rest.find(b"/")
-            target = rest[slash:] if slash >= 0 else b"/"
+            end = _AUTHORITY_END.search(rest)
+            target = rest[end.start() :] if end is not None else b""
+            if not target.startswith(b"/"):
+                target = b"/" + target
         elif not (target == b"*" and method == b"OPTIONS"):
             raise ClientError(Code.BAD_REQUEST, "malformed request target", closes=True)
     path, _, query = target.partition(b"?")
