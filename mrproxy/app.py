@@ -32,6 +32,7 @@ from mrproxy.config import Settings
 from mrproxy.control.server import serve_control
 from mrproxy.counters import Counters
 from mrproxy.errors import Code
+from mrproxy.express import ExpressWay
 from mrproxy.forwarding import ControlUplink
 from mrproxy.identity.callers import Identity
 from mrproxy.ledger.entry import Ledger
@@ -121,7 +122,8 @@ class Worker:
             control=ControlUplink(str(self._directory.control_socket), poller, settings, counters),
         )
         registry.changed = stages.scheduler.capacity_changed
-        self._door = Door(settings, counters, poller, self._serve, self._crashed)
+        poller.after_batch = stages.flush
+        self._door = Door(settings, counters, poller, self._serve, self._crashed, ExpressWay(stages).take)
         self._commands = Commands(stages, self._door, lambda: self._snapshot.generation, self._reload)
         self._commands_door = Door(settings, Counters(), poller, self._commands.serve_connection, self._crashed)
 
@@ -143,7 +145,7 @@ class Worker:
         if isinstance(source, Relay):
             source.crash()
         elif isinstance(source, Client):
-            source.fiber.leave()
+            source.leave()
 
     async def run(self) -> None:
         """Serve until SIGTERM, drain, and return."""
@@ -164,6 +166,7 @@ class Worker:
                 self._log.info("worker serves", backends=len(snapshot.backends), keys=len(snapshot.keys))
                 await self._serve_until_drained()
                 nursery.cancel_scope.cancel(reason="drained")
+        stages.flush()
         stages.journal.close()
         self._log.info("worker ended", requests=sum(stages.counters.requests.values()))
 

@@ -18,13 +18,14 @@ from mrproxy.dialects.shallow import rename_model
 from mrproxy.dialects.usage import make_tap
 from mrproxy.errors import BackendError, Code, Phase, Refused
 from mrproxy.fibers import Departed
+from mrproxy.identity.callers import Caller
 from mrproxy.ledger.entry import Entry
 from mrproxy.scheduler.grant import Grant
 from mrproxy.stages import Stages
 from mrproxy.upstream.backend import Backend
 from mrproxy.upstream.breaker import Failure
 from mrproxy.upstream.pool import Connection
-from mrproxy.upstream.pump import Outcome, Relay
+from mrproxy.upstream.pump import Finish, Outcome, Relay
 from mrproxy.wire.chunked import LAST_CHUNK
 
 # What an engine answers when the trouble is its own; other statuses are about the request and go to the caller.
@@ -61,51 +62,96 @@ class EngineRefused(BackendError):
 
 
 class Attempts:
-    """The tries that one request makes. `run` is the whole of it."""
+    """The tries that one request makes, and what it holds meanwhile. `run` is the whole of it.
 
-    __slots__ = ("_client", "_exchange", "_head", "_request", "_stages", "_tap")
+    An express request has begun its first attempt by `begin`: then `run` is only needed if that ends badly.
+    """
 
-    def __init__(self, client: Client, head: Head, request: Request, exchange: Exchange, stages: Stages) -> None:
+    __slots__ = ("_begun", "_client", "_stages", "_tap", "caller", "entry", "exchange", "grant", "head", "request")
+
+    def __init__(
+        self,
+        client: Client,
+        head: Head,
+        request: Request,
+        exchange: Exchange,
+        stages: Stages,
+        caller: Caller,
+        entry: Entry,
+        grant: Grant[Backend],
+    ) -> None:
         self._client = client
-        self._head = head
-        self._request = request
-        self._exchange = exchange
         self._stages = stages
         self._tap = make_tap(exchange.dialect, request.shape, request.cuts_usage)
+        self._begun: Relay | None = None
+        self.head = head
+        self.request = request
+        self.exchange = exchange
+        self.caller = caller
+        self.entry = entry
+        self.grant = grant
+        exchange.queue_seconds = grant.queue_seconds
+        stages.retry_budget.record_request(exchange.started_at)
 
-    async def run(self, entry: Entry, grant: Grant[Backend]) -> None:
+    async def run(self) -> None:
         """Hold the grant while its backend answers; move on to another one while that is allowed.
 
         Raises BackendError, Refused and Departed. The entry is settled if anything was generated.
         """
-        exchange = self._exchange
-        exchange.queue_seconds = grant.queue_seconds
-        self._stages.retry_budget.record_request(exchange.started_at)
         tried: frozenset[str] = frozenset()
         while True:
+            grant = self.grant
             with grant:
                 try:
                     await self._attempt(grant.backend)
                 except BackendError as exc:
                     error = exc
                 except (trio.Cancelled, Departed):
-                    self._settle_unfinished(entry, grant)
+                    self._settle_unfinished()
                     raise
                 else:
-                    self._settle(entry, grant)
+                    self._settle()
                     return
                 tried |= {grant.backend.name}
-                following = await self._next_grant(error, grant, tried)
+                following = await self._next_grant(error, tried)
                 if following is None:
-                    self._settle_failed(error, entry, grant)
+                    self._settle_failed(error)
                     raise error
-            grant = following
+            self.grant = following
 
-    async def _next_grant(
-        self, error: BackendError, grant: Grant[Backend], tried: frozenset[str]
-    ) -> Grant[Backend] | None:
+    # The express way
+
+    def begin(self, connection: Connection) -> None:
+        """The first attempt, on a pooled connection, without a fiber: `wake` hears of its end."""
+        backend = self.grant.backend
+        relay = self._relay(backend, connection, self)
+        self._begun = relay
+        self._client.set_begun(self)
+        relay.start(self._payload(backend), self._stages.poller.clock())
+
+    def wake(self, outcome: Outcome) -> None:
+        """The relay has ended."""
+        if outcome is not Outcome.COMPLETE:
+            self._client.hand_over()
+            return
+        exchange = self.exchange
+        relay = self._begun
+        assert relay is not None
+        now = relay.last_at
+        self._succeeded(now)
+        self._settle()
+        self._stages.record(exchange, self.caller, self._client.address, now)
+        self._client.end_begun()
+
+    def abandon(self) -> None:
+        """The client left: ends the relay, which wakes us, which wakes the fiber."""
+        relay = self._begun
+        if relay is not None:
+            relay.abandon()
+
+    async def _next_grant(self, error: BackendError, tried: frozenset[str]) -> Grant[Backend] | None:
         """A slot elsewhere, if a retry is allowed: before the client's first byte, while attempts and budget last."""
-        stages, exchange = self._stages, self._exchange
+        stages, exchange, grant = self._stages, self.exchange, self.grant
         if not error.retryable or exchange.answer_bytes or exchange.attempts >= stages.settings.max_attempts:
             return None
         if not stages.registry.has_other(grant.job.model, tried) or not stages.retry_budget.take(
@@ -126,38 +172,52 @@ class Attempts:
 
     async def _attempt(self, backend: Backend) -> None:
         """One backend. Returns when the client has the whole answer; raises BackendError or Departed."""
-        exchange, head, model = self._exchange, self._head, self._request.model
+        clock = self._stages.poller.clock
+        relay, self._begun = self._begun, None
+        payload = b""
+        while True:
+            if relay is None:
+                payload = payload or self._payload(backend)
+                relay = self._relay(backend, backend.pool.take() or await self._connect(backend), None)
+                with relay:
+                    relay.start(payload, clock())
+                    await relay.finished.wait()
+            outcome = relay.outcome
+            if outcome is Outcome.COMPLETE:
+                self._succeeded(clock())
+                return
+            if not (relay.connection.is_reused and was_stale(relay)):
+                await self._raise(relay, backend)
+            backend.pool.close_idle()  # what was pooled with it is as old as it was
+            relay = None
+
+    def _payload(self, backend: Backend) -> bytes:
+        exchange = self.exchange
         exchange.attempts += 1
         exchange.backend = backend.name
-        payload = backend.endpoint.request(head.http, self._body_for(backend), exchange.request_id)
-        connection = backend.pool.take()
-        while True:
-            if connection is None:
-                connection = await self._connect(backend)
-            relay = Relay(
-                backend.pump,
-                connection,
-                self._client,
-                exchange,
-                self._tap,
-                backend.first_byte_seconds(model),
-                is_http10=head.http.http10,
-            )
-            with relay:
-                relay.start(payload, self._stages.poller.clock())
-                outcome = await relay.finished.wait()
-            if outcome is not Outcome.COMPLETE:
-                if connection.is_reused and was_stale(relay):
-                    connection = None
-                    continue
-                await self._raise(relay, outcome, backend)
-            now = self._stages.poller.clock()
-            first_byte_at = exchange.first_byte_at
-            backend.succeeded((now if first_byte_at is None else first_byte_at) - exchange.sent_at, now)
-            return
+        body = self._body_for(backend) if backend.spec.aliases else self.request.body
+        return backend.endpoint.request(self.head.http, body, exchange.request_id)
+
+    def _relay(self, backend: Backend, connection: Connection, finished: Finish | None) -> Relay:
+        return Relay(
+            backend.pump,
+            connection,
+            self._client,
+            self.exchange,
+            self._tap,
+            backend.first_byte_seconds(self.request.model),
+            is_http10=self.head.http.http10,
+            finished=finished,
+        )
+
+    def _succeeded(self, now: float) -> None:
+        exchange = self.exchange
+        first_byte_at = exchange.first_byte_at
+        seconds = (now if first_byte_at is None else first_byte_at) - exchange.sent_at
+        self.grant.backend.succeeded(seconds, now)
 
     def _body_for(self, backend: Backend) -> bytes:
-        request = self._request
+        request = self.request
         own_name = backend.own_name(request.model)
         return request.body if own_name == request.model else rename_model(request.body, own_name)
 
@@ -169,10 +229,10 @@ class Attempts:
             backend.failed(Failure.CONNECT, self._stages.poller.clock())
             raise
 
-    async def _raise(self, relay: Relay, outcome: Outcome, backend: Backend) -> NoReturn:
+    async def _raise(self, relay: Relay, backend: Backend) -> NoReturn:
         """What an unhappy end means for the backend, and for the request."""
-        exchange, now = self._exchange, self._stages.poller.clock()
-        match outcome:
+        exchange, now = self.exchange, self._stages.poller.clock()
+        match relay.outcome:
             case Outcome.HELD:
                 raise judged(relay, backend, now)
             case Outcome.FAILED:
@@ -189,65 +249,69 @@ class Attempts:
 
     async def _say_in_stream(self, relay: Relay, error: BackendError) -> None:
         """A stream that has begun ends with its dialect's error event, after what the client had not taken yet."""
-        exchange = self._exchange
+        exchange = self.exchange
         exchange.keep_alive = False
         if not relay.is_framed:
             return
-        event = self._head.route.dialect.encode_stream_error(error, exchange.request_id)
+        event = self.head.route.dialect.encode_stream_error(error, exchange.request_id)
         if not self._tap.is_aligned:
             event = b"\n\n" + event  # what arrived of the broken event must not swallow this one
         await self._client.send_all(b"%b%x\r\n%b\r\n%b" % (relay.take_pending(), len(event), event, LAST_CHUNK))
 
     # Settlement
 
-    def _settle(self, entry: Entry, grant: Grant[Backend]) -> None:
+    def _settle(self) -> None:
         """The answer is complete: the engine's own count, or an estimate if it gave none."""
-        exchange, request, tap = self._exchange, self._request, self._tap
+        exchange, tap = self.exchange, self._tap
         exchange.events = tap.events
-        usage, state = tap.usage, UsageState.EXACT
+        usage = tap.usage
         if usage is not None:
-            self._stages.costs.learn(exchange.model, request.prompt_bytes, *usage)
+            self._stages.costs.learn(exchange.model, self.request.prompt_bytes, *usage)
+            self._charge(usage, UsageState.EXACT)
         elif exchange.operation == Operation.SHOW:
-            usage, state = Usage(0, 0), UsageState.ABSENT
+            self._charge(Usage(0, 0), UsageState.ABSENT)
         else:
-            tokens = tap.events if request.streams else exchange.answer_bytes // _BYTES_PER_TOKEN
-            usage, state = (
-                Usage(self._estimated_prompt(), tokens if request.max_tokens != 0 else None),
-                UsageState.ESTIMATED,
-            )
-        self._charge(usage, state, entry, grant)
+            self._charge(self._estimated(), UsageState.ESTIMATED)
 
-    def _settle_unfinished(self, entry: Entry, grant: Grant[Backend]) -> None:
+    def _estimated(self) -> Usage:
+        """By the size of the prompt, and the events or the size of the answer."""
+        exchange, request = self.exchange, self.request
+        if request.max_tokens == 0:  # embeddings: nothing is generated
+            return Usage(self._estimated_prompt(), None)
+        tokens = exchange.events if request.streams else exchange.answer_bytes // _BYTES_PER_TOKEN
+        return Usage(self._estimated_prompt(), tokens)
+
+    def _settle_unfinished(self) -> None:
         """The client left: what was delivered is billed, and the prompt, if a backend got it."""
-        exchange, tap = self._exchange, self._tap
+        exchange, tap = self.exchange, self._tap
         exchange.events = tap.events
         if not exchange.is_sent or exchange.operation == Operation.SHOW:
-            grant.release(0)
+            self.grant.release(0)
         elif tap.usage is not None:
-            self._charge(tap.usage, UsageState.EXACT, entry, grant)
+            self._charge(tap.usage, UsageState.EXACT)
         else:
-            tokens = tap.events if self._request.streams else None
-            self._charge(Usage(self._estimated_prompt(), tokens), UsageState.PARTIAL, entry, grant)
+            tokens = tap.events if self.request.streams else None
+            self._charge(Usage(self._estimated_prompt(), tokens), UsageState.PARTIAL)
 
-    def _settle_failed(self, error: BackendError, entry: Entry, grant: Grant[Backend]) -> None:
+    def _settle_failed(self, error: BackendError) -> None:
         """The backend failed: what reached the client is billed. An engine's refusal counts as a request, for nothing."""
-        if self._exchange.answer_bytes:
-            self._settle_unfinished(entry, grant)
+        if self.exchange.answer_bytes:
+            self._settle_unfinished()
             return
         if isinstance(error, EngineRefused) and not error.retryable:
-            entry.settle(0, 0)
-        grant.release(0)
+            self.entry.settle(0, 0)
+        self.grant.release(0)
 
-    def _charge(self, usage: Usage, state: UsageState, entry: Entry, grant: Grant[Backend]) -> None:
-        exchange = self._exchange
+    def _charge(self, usage: Usage, state: UsageState) -> None:
+        exchange = self.exchange
         exchange.usage_state = state
         if state is not UsageState.ABSENT:
             exchange.usage = usage
-        entry.settle(usage.prompt_tokens, usage.completion_tokens)
-        grant.release((usage.prompt_tokens or 0) + (usage.completion_tokens or 0))
+        tokens = self.entry.settle(*usage)
+        self.grant.release(tokens)
 
     def _estimated_prompt(self) -> int:
-        return self._stages.costs.estimate_prompt(self._exchange.model, self._request.prompt_bytes)
+        return self._stages.costs.estimate_prompt(self.exchange.model, self.request.prompt_bytes)
 
 
 def was_stale(relay: Relay) -> bool:

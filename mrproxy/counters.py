@@ -4,11 +4,31 @@ Histograms have fixed bounds and are cumulative only when rendered. One `Counter
 """
 
 from bisect import bisect_left
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 _LATENCY_BOUNDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 )  # fmt: skip
+
+
+class Ended(Protocol):
+    """A request that has ended: `canonical.exchange.Exchange`."""
+
+    dialect: str
+    model: str
+    backend: str
+    status: int
+    started_at: float
+    first_byte_at: float | None
+    queue_seconds: float
+    body_bytes: int
+    answer_bytes: int
+    events: int
+
+    @property
+    def usage(self) -> tuple[int | None, int | None] | None: ...
+    @property
+    def usage_state(self) -> str: ...
 
 
 class HistogramView(TypedDict):
@@ -74,9 +94,23 @@ class Counters:
     def count_refused(self, code: str) -> None:
         self.refused[code] = self.refused.get(code, 0) + 1
 
-    def count_request(self, dialect: str, model: str, backend: str, status: int) -> None:
-        key = (dialect, model, backend, status)
+    def count_exchange(self, exchange: Ended, ended_at: float) -> None:
+        """Everything that a finished request adds."""
+        started_at, first_byte_at = exchange.started_at, exchange.first_byte_at
+        key = (exchange.dialect, exchange.model, exchange.backend, exchange.status)
         self.requests[key] = self.requests.get(key, 0) + 1
+        self.bytes_in += exchange.body_bytes
+        self.bytes_out += exchange.answer_bytes
+        self.relayed_events += exchange.events
+        if exchange.usage is not None:
+            self.prompt_tokens += exchange.usage[0] or 0
+            self.completion_tokens += exchange.usage[1] or 0
+        state = exchange.usage_state
+        self.usage_states[state] = self.usage_states.get(state, 0) + 1
+        self.queue_wait.observe(exchange.queue_seconds)
+        self.duration.observe(ended_at - started_at)
+        if first_byte_at is not None:
+            self.ttft.observe(first_byte_at - started_at)
 
     def histograms(self) -> dict[str, HistogramView]:
         return {

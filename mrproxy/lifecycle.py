@@ -37,22 +37,29 @@ async def serve_connection(client: Client, stages: Stages) -> None:
         except ClientError as error:
             await refuse_head(client, error, stages)
             return
-        if head is None:
+        begun = client.begun
+        if begun is not None:  # it went the express way and needs us now
+            assert isinstance(begun, Attempts)
+            client.begun = None
+            is_open = await serve(client, begun.head, stages, begun)
+        elif head is not None:
+            is_open = await serve(client, head, stages)
+        else:
             return
-        if not await serve(client, head, stages):
+        if not is_open:
             await client.linger()
             return
 
 
-async def serve(client: Client, head: Head, stages: Stages) -> bool:
+async def serve(client: Client, head: Head, stages: Stages, begun: Attempts | None = None) -> bool:
     """One request. Returns whether the connection can carry another."""
     route = head.route
-    exchange = stages.open_exchange(head, stages.poller.clock())
+    exchange = begun.exchange if begun is not None else stages.open_exchange(head, stages.poller.clock())
     exchange.keep_alive = head.http.keep_alive and not client.is_draining
     try:
         match route.way:
             case Way.RELAY:
-                await infer(client, head, exchange, stages)
+                await infer(client, head, exchange, stages, begun)
             case Way.LOCAL:
                 await answer_locally(client, head, exchange, stages)
             case Way.CONTROL:
@@ -67,11 +74,15 @@ async def serve(client: Client, head: Head, stages: Stages) -> bool:
     return exchange.keep_alive
 
 
-async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages) -> None:
-    """A request that a backend answers."""
+async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, begun: Attempts | None = None) -> None:
+    """A request that a backend answers. `begun`: all that stands before the attempts was done by express.py."""
     dialect, operation = head.route.dialect, head.route.operation
-    caller = stages.identity.identify(head.credential)  # before the body: strangers upload nothing
+    caller = begun.caller if begun is not None else stages.identity.identify(head.credential)  # before the body
     try:
+        if begun is not None:
+            with begun.entry:
+                await begun.run()
+            return
         check_body_headers(client, head)
         request = dialect.decode(await client.read_body(head), operation)
         client.begin()
@@ -83,7 +94,7 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages) 
             exchange.answer_lines = stages.answer_lines(head, exchange, stages.ledger.ratelimit_headers(caller, now))
             job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)
             grant = stages.scheduler.try_grant(job) or await wait_turn(client, job, stages)
-            await Attempts(client, head, request, exchange, stages).run(entry, grant)
+            await Attempts(client, head, request, exchange, stages, caller, entry, grant).run()
     except ProxyError as error:
         exchange.code = error.code
         exchange.status = exchange.status or error.status

@@ -72,6 +72,9 @@ class Poller:
         self.buffer = bytearray(RECEIVE_BYTES)
         self.view = memoryview(self.buffer)
         self.now = 0.0
+        # Called after each batch of events, for what is cheaper done for many at once; see `is_serving`.
+        self.after_batch: Callable[[], None] = lambda: None
+        self.is_serving = False
         # trio's time in one call instead of the four of trio.current_time(); a MockClock is honoured.
         self.clock: Callable[[], float] = trio.current_time
 
@@ -125,6 +128,7 @@ class Poller:
 
     def _serve(self, events: list[tuple[int, int]]) -> None:
         sources, now = self.sources, self.now
+        self.is_serving = True
         for fd, flags in events:
             source = sources.get(fd)
             if source is not None:
@@ -132,14 +136,19 @@ class Poller:
                     source.on_ready(flags, now)
                 except Exception as error:
                     self._crashed(source, error)
+        self.is_serving = False
+        self.after_batch()
 
     def _serve_again(self) -> None:
+        self.is_serving = True
         for _ in range(len(self._again)):
             source = self._again.popleft()
             try:
                 source.on_ready(IN, self.now)
             except Exception as error:
                 self._crashed(source, error)
+        self.is_serving = False
+        self.after_batch()
 
     def close(self) -> None:
         self._epoll.close()

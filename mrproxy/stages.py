@@ -47,6 +47,7 @@ class Stages:
     retry_budget: RetryBudget
     journal: Writer
     control: ControlUplink
+    _ended: list[tuple[Exchange, Caller, str, float]] = field(default_factory=list)
     _started_requests: int = 0
     # Unique among workers and restarts: 64 random bits, then a count. 32 hex digits, because llama-cpp-python refuses
     # an X-Request-Id that is not a UUID.
@@ -77,49 +78,53 @@ class Stages:
         )
 
     def record(self, exchange: Exchange, caller: Caller, client_address: str, now: float) -> None:
-        """The end of a request: counted, and one record in the journal."""
-        counters = self.counters
-        total_seconds = now - exchange.started_at
-        usage = exchange.usage or _NOTHING
-        first_byte_at = exchange.first_byte_at
-        first_byte_seconds = None if first_byte_at is None else first_byte_at - exchange.started_at
-        counters.count_request(exchange.dialect, exchange.model, exchange.backend, exchange.status)
-        counters.bytes_in += exchange.body_bytes
-        counters.bytes_out += exchange.answer_bytes
-        counters.prompt_tokens += usage.prompt_tokens or 0
-        counters.completion_tokens += usage.completion_tokens or 0
-        counters.relayed_events += exchange.events
-        counters.queue_wait.observe(exchange.queue_seconds)
-        counters.duration.observe(total_seconds)
-        if first_byte_seconds is not None:
-            counters.ttft.observe(first_byte_seconds)
-        state = exchange.usage_state.value
-        counters.usage_states[state] = counters.usage_states.get(state, 0) + 1
-        self.journal.append(
-            JournalRecord(
-                exchange.request_id.decode("latin-1"),
-                self.worker,
-                self.clock() - total_seconds,
-                caller.key_id,
-                caller.user,
-                caller.group,
-                exchange.model,
-                exchange.backend,
-                exchange.dialect,
-                exchange.operation,
-                LANE,
-                exchange.streams,
-                exchange.status,
-                exchange.code,
-                exchange.attempts,
-                exchange.queue_seconds,
-                first_byte_seconds,
-                total_seconds,
-                usage.prompt_tokens,
-                usage.completion_tokens,
-                state,
-                exchange.body_bytes,
-                exchange.answer_bytes,
-                client_address,
-            )
-        )
+        """The end of a request. What ends in one batch of events is counted and journalled together, at its end."""
+        self._ended.append((exchange, caller, client_address, now))
+        if not self.poller.is_serving:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the records of all requests that have ended since the last time: one `write` for all of them."""
+        ended = self._ended
+        if not ended:
+            return
+        self._ended = []
+        counters, worker, now_utc = self.counters, self.worker, self.clock()
+        self.journal.append_all([make_record(*each, worker, now_utc) for each in ended])
+        for exchange, _, _, now in ended:
+            counters.count_exchange(exchange, now)
+
+
+def make_record(
+    exchange: Exchange, caller: Caller, client_address: str, ended_at: float, worker: str, now_utc: float
+) -> JournalRecord:
+    """What the journal says of one request."""
+    started_at = exchange.started_at
+    first_byte_at = exchange.first_byte_at
+    prompt_tokens, completion_tokens = exchange.usage or _NOTHING
+    return JournalRecord(
+        exchange.request_id.decode("latin-1"),
+        worker,
+        now_utc - (ended_at - started_at),
+        caller.key_id,
+        caller.user,
+        caller.group,
+        exchange.model,
+        exchange.backend,
+        exchange.dialect,
+        exchange.operation,
+        LANE,
+        exchange.streams,
+        exchange.status,
+        exchange.code,
+        exchange.attempts,
+        exchange.queue_seconds,
+        None if first_byte_at is None else first_byte_at - started_at,
+        ended_at - started_at,
+        prompt_tokens,
+        completion_tokens,
+        exchange.usage_state,
+        exchange.body_bytes,
+        exchange.answer_bytes,
+        client_address,
+    )

@@ -9,6 +9,8 @@ Read next: `mrproxy/lifecycle.py`, which drives it.
 
 import enum
 import socket
+from collections.abc import Callable
+from typing import Protocol
 
 from mrproxy.accept.heads import Head, HeadCache
 from mrproxy.config import Settings
@@ -22,25 +24,45 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 1 << 20
 _PIPELINED_AT_ONCE = 16
+_NEVER = float("inf")
 
 
 class Wake(enum.Enum):
     READY = enum.auto()
     LATE = enum.auto()
     DRAIN = enum.auto()
+    BEGUN = enum.auto()  # an express request needs the fiber after all
+
+
+class Begun(Protocol):
+    """A request that went the express way and is under way, or ended in a way that needs the fiber."""
+
+    def abandon(self) -> None:
+        """The client left, or everything ends."""
+
+
+# Tries to serve the next request without waking the fiber; false, with nothing changed, if that cannot be done.
+Express = Callable[["Client", Head], bool]
 
 
 class Client:
     """A connection. `is_busy` is true while a request is being served: then a departure cancels `scope`."""
 
     __slots__ = (
-        "_heads", "_inbox", "_poller", "_reader", "_writer", "address", "content_length", "deadline_at", "fiber",
+        "_express", "_heads", "_idle_head", "_inbox", "_last_head", "_poller", "_pushed_back", "_reader", "_writer", "address", "begun", "content_length", "deadline_at", "fiber",
         "has_unread_body", "is_busy", "is_draining", "is_gone", "is_readable", "is_tunnel", "lagging", "requests",
         "settings", "sock",
     )  # fmt: skip
 
     def __init__(
-        self, sock: socket.socket, address: str, poller: Poller, heads: HeadCache, settings: Settings, fiber: Fiber
+        self,
+        sock: socket.socket,
+        address: str,
+        poller: Poller,
+        heads: HeadCache,
+        settings: Settings,
+        fiber: Fiber,
+        express: Express | None = None,
     ) -> None:
         self.sock = sock
         self.address = address
@@ -56,9 +78,14 @@ class Client:
         self.is_tunnel = False
         self.lagging: Lagging | None = None
         self.requests = 0
+        self.begun: Begun | None = None
+        self._express = express
+        self._last_head: Head | None = None
+        self._idle_head: Head | None = None  # while idle: the head that an express request must repeat
         self._poller = poller
         self._heads = heads
         self._inbox = b""
+        self._pushed_back = b""
         self._reader: Waker[Wake] = Waker(fiber)
         self._writer: Waker[Wake] = Waker(fiber)
 
@@ -70,10 +97,12 @@ class Client:
             if flags & GONE:
                 self.is_gone = True
                 if self.is_busy:
-                    self.fiber.leave()
+                    self.leave()
                     return
-            if self._reader.is_waited_for:
-                self._reader.wake(Wake.READY)
+            if self._reader.is_waited_for and not self.is_busy:
+                head = self._idle_head
+                if head is None or self._express is None or self.is_gone or not self._express(self, head):
+                    self._reader.wake(Wake.READY)
         if flags & OUT:
             if self.lagging is not None:
                 self.lagging.on_client_writable(now)
@@ -91,9 +120,51 @@ class Client:
         """Idle connections close now, busy ones after their answer."""
         self.is_draining = True
         if self.is_tunnel:
-            self.fiber.leave()  # a WebSocket has no end to wait for
+            self.leave()  # a WebSocket has no end to wait for
         elif self._reader.is_waited_for and not self._inbox and not self.is_busy:
             self._reader.wake(Wake.DRAIN)
+
+    def leave(self) -> None:
+        """End the connection, whatever it is doing."""
+        begun = self.begun
+        if begun is not None:
+            begun.abandon()
+        self.fiber.leave()
+
+    # The express way, called by mrproxy/express.py
+
+    def receive_now(self) -> bytes:
+        """What the socket has, without waiting; empty if there is nothing (more)."""
+        poller = self._poller
+        try:
+            count = self.sock.recv_into(poller.buffer)
+        except OSError:
+            return b""
+        self.is_readable = count == RECEIVE_BYTES or count == 0
+        return bytes(poller.view[:count])
+
+    def push_back(self, data: bytes) -> None:
+        """Not for the express way: the fiber reads it as if it had just arrived."""
+        self._pushed_back = data
+
+    def set_begun(self, begun: Begun) -> None:
+        self.begun = begun
+        self.is_busy = True
+        self.deadline_at = _NEVER
+
+    def end_begun(self) -> None:
+        """The express request is complete; who has been waiting for that goes on."""
+        self.begun = None
+        self.requests += 1
+        self.end()
+        if self.is_draining:
+            self._reader.wake(Wake.DRAIN)
+        elif self.is_readable:
+            self._reader.wake(Wake.READY)
+
+    def hand_over(self) -> None:
+        """The express request needs the fiber: `next_head` returns None and `begun` is set."""
+        self._reader.wake(Wake.BEGUN)
 
     # Reading a request
 
@@ -117,7 +188,10 @@ class Client:
                 if end >= 0:
                     break
                 self._check_unfinished_head(inbox)
+            if not inbox:
+                self._idle_head = self._last_head
             data = await self._receive(Code.HEAD_TIMEOUT if inbox else None)
+            self._idle_head = None
             if not data:
                 if inbox and not self.is_draining:
                     raise Departed
@@ -133,6 +207,7 @@ class Client:
         head, length = self._heads.find(inbox[:end], settings.max_headers, settings.max_target_bytes)
         self.content_length = length
         self.has_unread_body = length > 0 or head.http.chunked
+        self._last_head = head if head.is_plain and head.repetition is not None else None
         return head
 
     def _check_unfinished_head(self, inbox: bytes) -> None:
@@ -220,6 +295,9 @@ class Client:
         """What the socket has; waits if there is nothing. Empty when it is over (or, `late` None, idle for too long)."""
         poller, sock = self._poller, self.sock
         while True:
+            if self._pushed_back:
+                data, self._pushed_back = self._pushed_back, b""
+                return data
             if self.is_readable:
                 try:
                     count = sock.recv_into(poller.buffer)
@@ -245,7 +323,7 @@ class Client:
         if self.is_gone:
             raise Departed
         self.is_busy = True
-        self.deadline_at = float("inf")
+        self.deadline_at = _NEVER
 
     def end(self) -> None:
         """The request is over; the idle time begins."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from mrproxy.accept.client import Client
+from mrproxy.accept.client import Client, Express
 from mrproxy.accept.heads import HeadCache
 from mrproxy.config import Settings
 from mrproxy.counters import Counters
@@ -36,13 +36,22 @@ Crashed = Callable[[str, Exception], None]
 class Door:
     """All client connections of one worker."""
 
-    def __init__(self, settings: Settings, counters: Counters, poller: Poller, serve: Serve, crashed: Crashed) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        counters: Counters,
+        poller: Poller,
+        serve: Serve,
+        crashed: Crashed,
+        express: Express | None = None,
+    ) -> None:
         self.settings = settings
         self.heads = HeadCache()
         self.clients: set[Client] = set()
         self._poller = poller
         self._counters = counters
         self._serve = serve
+        self._express = express
         self._crashed = crashed
         self._per_address: dict[str, int] = {}
         self._is_draining = False
@@ -77,7 +86,7 @@ class Door:
                     await self._emptied.wait()
             finally:
                 for client in list(self.clients):
-                    client.fiber.leave()
+                    client.leave()
             helpers.cancel_scope.cancel(reason="the last connection has ended")
 
     async def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -112,7 +121,7 @@ class Door:
 
     def _begin(self, sock: socket.socket, address: str) -> None:
         fiber = Fiber(self._nursery, lambda error: self._ended(client, error))
-        client = Client(sock, address, self._poller, self.heads, self.settings, fiber)
+        client = Client(sock, address, self._poller, self.heads, self.settings, fiber, self._express)
         client.is_draining = self._is_draining
         self.clients.add(client)
         self._poller.register(sock.fileno(), client)

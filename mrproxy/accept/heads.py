@@ -8,9 +8,10 @@ check are kept, and the digits themselves are checked each time; what is equal b
 
 import re
 
-from mrproxy.dialects.routes import Route, find_route
+from mrproxy.canonical.request import Operation
+from mrproxy.dialects.routes import Route, Way, find_route
 from mrproxy.errors import ClientError, Code
-from mrproxy.wire.http1 import RequestHead, parse_request_head, split_length
+from mrproxy.wire.http1 import Repetition, RequestHead, parse_request_head, split_length
 
 _CACHED_HEADS = 2048
 # Longer heads carry cookies or tokens that change; keeping them would only cost memory (2048 × 4 KiB at most).
@@ -21,10 +22,11 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 class Head:
     """A request head, routed. Shared between equal requests, so nothing of one request is kept in it.
 
-    `credential` is the key as sent, or None; `request_id` the caller's own id, if it is a harmless one.
+    `credential` is the key as sent, or None; `request_id` the caller's own id, if it is a harmless one; `is_plain`
+    says that nothing in it needs more than the usual (mrproxy/express.py).
     """
 
-    __slots__ = ("content_type", "credential", "http", "origin", "request_id", "route")
+    __slots__ = ("content_type", "credential", "http", "is_plain", "origin", "repetition", "request_id", "route")
 
     def __init__(self, http: RequestHead) -> None:
         self.http = http
@@ -34,6 +36,17 @@ class Head:
         self.request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else None
         self.origin = http.get(b"origin")
         self.content_type = http.get(b"content-type")
+        # Set when it is kept and has a length: then the next request like it may go the express way.
+        self.repetition: Repetition | None = None
+        self.is_plain = (
+            self.route.way is Way.RELAY
+            and self.route.operation is not Operation.SHOW
+            and self.credential is not None
+            and self.origin is None
+            and http.keep_alive
+            and not (http.http10 or http.chunked or http.expects_continue)
+            and (self.content_type is None or b"json" in self.content_type.lower())
+        )
 
 
 def find_credential(http: RequestHead) -> bytes | None:
@@ -66,6 +79,8 @@ class HeadCache:
             if len(self._heads) >= _CACHED_HEADS:
                 self._heads.clear()
             self._heads[key] = head
+            if length >= 0:
+                head.repetition = Repetition(raw)
         return head, http.content_length
 
     def forget(self) -> None:

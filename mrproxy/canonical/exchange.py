@@ -37,31 +37,26 @@ class Exchange:
     `events` counts the stream events delivered, `answer_bytes` everything sent to the client.
     """
 
-    __slots__ = (
-        "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "code", "dialect", "events", "first_byte_at",
-        "is_sent", "keep_alive", "model", "operation", "queue_seconds", "request_id", "sent_at", "started_at",
-        "status", "streams", "usage", "usage_state",
-    )  # fmt: skip
+    # Defaults stand in the class: most requests change half of them, and making one is on every request's path.
+    model: str = ""
+    backend: str = ""
+    streams: bool = False
+    attempts: int = 0
+    status: int = 0
+    code: str = ""
+    queue_seconds: float = 0.0
+    is_sent: bool = False
+    first_byte_at: float | None = None
+    usage: Usage | None = None
+    usage_state: UsageState = UsageState.ABSENT
+    events: int = 0
+    body_bytes: int = 0
+    answer_bytes: int = 0
+    answer_lines: bytes = b""
+    keep_alive: bool = True
 
     def __init__(self, request_id: bytes, started_at: float, dialect: str, operation: str) -> None:
         self.request_id = request_id
-        self.started_at = started_at
+        self.started_at = self.sent_at = started_at
         self.dialect = dialect
         self.operation = operation
-        self.model = ""
-        self.backend = ""
-        self.streams = False
-        self.attempts = 0
-        self.status = 0
-        self.code = ""
-        self.queue_seconds = 0.0
-        self.is_sent = False
-        self.sent_at = started_at
-        self.first_byte_at: float | None = None
-        self.usage: Usage | None = None
-        self.usage_state = UsageState.ABSENT
-        self.events = 0
-        self.body_bytes = 0
-        self.answer_bytes = 0
-        self.answer_lines = b""
-        self.keep_alive = True

@@ -1,5 +1,6 @@
 """Pure. What every dialect can do, as a protocol: decode a request, word an error, list models."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from mrproxy.canonical.models import Model
@@ -14,7 +15,8 @@ class Dialect(Protocol):
     def name(self) -> str:
         """As in the journal: openai, ollama."""
 
-    def decode(self, body: bytes, operation: Operation) -> Request:
+    @property
+    def decode(self) -> Callable[[bytes, Operation], Request]:
         """Shallow. Raises ClientError."""
 
     def encode_error(self, error: ProxyError, request_id: bytes) -> bytes:

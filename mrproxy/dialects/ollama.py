@@ -6,7 +6,6 @@ Source: ollama docs/api.md and api/types.go (2026); both SDKs raise ResponseErro
 import msgspec
 
 from mrproxy.canonical.models import Model
-from mrproxy.canonical.request import Operation, Request
 from mrproxy.dialects.shallow import decode_ollama
 from mrproxy.errors import ProxyError
 
@@ -20,8 +19,7 @@ class Ollama:
 
     name = "ollama"
 
-    def decode(self, body: bytes, operation: Operation) -> Request:
-        return decode_ollama(body, operation)
+    decode = staticmethod(decode_ollama)
 
     def encode_error(self, error: ProxyError, request_id: bytes) -> bytes:
         return msgspec.json.encode({"error": error.message})

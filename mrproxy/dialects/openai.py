@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from mrproxy.canonical.models import Model
-from mrproxy.canonical.request import Operation, Request
 from mrproxy.dialects.shallow import decode_openai
 from mrproxy.errors import Code, ProxyError
 
@@ -37,8 +36,7 @@ class OpenAI:
 
     name = "openai"
 
-    def decode(self, body: bytes, operation: Operation) -> Request:
-        return decode_openai(body, operation)
+    decode = staticmethod(decode_openai)
 
     def encode_error(self, error: ProxyError, request_id: bytes) -> bytes:
         kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")

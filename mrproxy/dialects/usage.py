@@ -46,8 +46,11 @@ class Tap(Protocol):
     def finish(self) -> bytes:
         """At the end of the answer: what was held back."""
 
+    def receive_whole(self, payload: bytes) -> None:
+        """All of an answer at once, to be looked at only; instead of the other two. Not for a tap that cuts."""
 
-class _OpenAIUsage(msgspec.Struct):
+
+class _OpenAIUsage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
@@ -57,13 +60,20 @@ class _OpenAIAnswer(msgspec.Struct):
     usage: _OpenAIUsage | None = None
 
 
-class _OllamaAnswer(msgspec.Struct):
+class _OpenAIDocument(msgspec.Struct, gc=False):
+    """An answer that is not a stream: its choices are not looked at."""
+
+    usage: _OpenAIUsage | None = None
+
+
+class _OllamaAnswer(msgspec.Struct, gc=False):
     prompt_eval_count: int | None = None
     eval_count: int | None = None
     done: bool | None = None
 
 
 _openai_answer = msgspec.json.Decoder(_OpenAIAnswer)
+_openai_document = msgspec.json.Decoder(_OpenAIDocument)
 _openai_usage = msgspec.json.Decoder(_OpenAIUsage)
 _ollama_answer = msgspec.json.Decoder(_OllamaAnswer)
 
@@ -95,6 +105,9 @@ class PassTap:
 
     def finish(self) -> bytes:
         return b""
+
+    def receive_whole(self, payload: bytes) -> None:
+        pass
 
 
 class SseTap:
@@ -157,6 +170,10 @@ class SseTap:
         if self._is_overlong or (held and self._is_cut(held)):
             return b""
         return held if self.cuts else b""
+
+    def receive_whole(self, payload: bytes) -> None:
+        self.receive_data(payload)
+        self.finish()
 
     def _is_cut(self, event: bytes) -> bool:
         """Look at one complete event; true when it is the usage event and the caller must not see it."""
@@ -221,6 +238,10 @@ class NdjsonTap:
             self._line = b""
         return b""
 
+    def receive_whole(self, payload: bytes) -> None:
+        self.receive_data(payload)
+        self.finish()
+
     def _look(self, line: bytes) -> None:
         if self.marker in line:
             try:
@@ -266,6 +287,11 @@ class JsonTap:
         self.usage = read_usage(document, self._dialect, is_whole=self._size <= MAX_DOCUMENT_BYTES)
         return b""
 
+    def receive_whole(self, payload: bytes) -> None:
+        is_whole = len(payload) <= MAX_DOCUMENT_BYTES
+        document = payload if is_whole else payload[-_TAIL_BYTES:]
+        self.usage = read_usage(document, self._dialect, is_whole=is_whole)
+
 
 def read_usage(document: bytes, dialect: str, *, is_whole: bool) -> Usage | None:
     """The usage in a JSON answer, or in the end of one; None when there is none to be found."""
@@ -278,7 +304,7 @@ def read_usage(document: bytes, dialect: str, *, is_whole: bool) -> Usage | None
                 return None
             return Usage(counts.prompt_eval_count, counts.eval_count)
         if is_whole:
-            found = _openai_answer.decode(document).usage
+            found = _openai_document.decode(document).usage
         else:
             place = document.rfind(b'"usage"')
             start, end = document.find(b"{", place), document.find(b"}", place)

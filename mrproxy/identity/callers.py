@@ -37,7 +37,8 @@ class Identity:
         self._secret = secret
         self._clock = clock
         self._by_digest: dict[bytes, Caller] = {}
-        self._known: dict[bytes, Caller] = {}
+        # credential -> caller, of keys that were good before
+        self.known: dict[bytes | None, Caller] = {}
 
     def load(self, snapshot: Snapshot) -> None:
         weights = {group.name: group.weight for group in snapshot.groups}
@@ -49,18 +50,18 @@ class Identity:
             own = user.weight if user is not None else None
             weight = own if own is not None else weights.get(group, 1)
             by_digest[bytes.fromhex(key.digest)] = _caller(key, group, weight)
-        self._by_digest, self._known = by_digest, {}
+        self._by_digest, self.known = by_digest, {}
 
     def identify(self, credential: bytes | None) -> Caller:
         """Raises Refused: MISSING_KEY, INVALID_KEY, EXPIRED_KEY."""
         if credential is None:
             raise Refused(Code.MISSING_KEY, _MISSING)
-        caller = self._known.get(credential)
+        caller = self.known.get(credential)
         if caller is None:
             caller = self._by_digest.get(digest_key(self._secret, credential))
             if caller is None:
                 raise Refused(Code.INVALID_KEY, "invalid API key")
-            self._known[credential] = caller
+            self.known[credential] = caller
         if caller.expires_utc is not None and caller.expires_utc <= self._clock():
             raise Refused(Code.EXPIRED_KEY, "the API key has expired")
         return caller

@@ -15,18 +15,18 @@ import math
 class Bucket:
     """`per_minute` 0 refuses everything. `level` is what was left at the time `at`."""
 
-    __slots__ = ("_per_second", "at", "level", "per_minute")
+    __slots__ = ("per_second", "at", "level", "per_minute")
 
     def __init__(self, per_minute: int, now: float) -> None:
         self.per_minute = per_minute
-        self._per_second = per_minute / 60.0
+        self.per_second = per_minute / 60.0
         self.level = float(per_minute)
         self.at = now
 
     def take(self, amount: float, now: float) -> float:
         """0.0 if taken; else nothing was, and it is the seconds until it would fit (`inf` if it never will)."""
         capacity = self.per_minute
-        level = self.level + (now - self.at) * self._per_second
+        level = self.level + (now - self.at) * self.per_second
         if level > capacity:
             level = float(capacity)
         self.level = level
@@ -42,14 +42,14 @@ class Bucket:
 
     def remaining(self, now: float) -> float:
         """What could be taken now; below zero after a large take or a charge."""
-        level = self.level + (now - self.at) * self._per_second
+        level = self.level + (now - self.at) * self.per_second
         return level if level < self.per_minute else float(self.per_minute)
 
     def resize(self, per_minute: int, now: float) -> None:
         """Another rate: what was full stays full, what was empty stays empty."""
         share = self.remaining(now) / self.per_minute if self.per_minute else 1.0
         self.per_minute = per_minute
-        self._per_second = per_minute / 60.0
+        self.per_second = per_minute / 60.0
         self.level = share * per_minute
         self.at = now
 
@@ -59,6 +59,6 @@ class Bucket:
             return math.inf
         missing = min(amount, self.per_minute) - self.level
         if missing > 0.0:
-            return missing / self._per_second
+            return missing / self.per_second
         self.level -= amount
         return 0.0

@@ -132,15 +132,19 @@ class Ledger:
 
         Of key and user, the one with less left is told. Reset: until all of it is back, as a Go duration.
         """
-        least_requests = least_tokens = math.inf
         requests = tokens = None
+        least_requests = least_tokens = 0.0
         for account in self._standings.get(caller.key_id, ()):
-            if account.is_limited:
-                bucket = account.requests
-                if bucket is not None and (left := bucket.remaining(now)) < least_requests:
+            bucket = account.requests
+            if bucket is not None:
+                # right after `open_entry` the level is of this very moment
+                left = bucket.level if bucket.at == now else bucket.remaining(now)
+                if requests is None or left < least_requests:
                     requests, least_requests = bucket, left
-                bucket = account.tokens
-                if bucket is not None and (left := bucket.remaining(now)) < least_tokens:
+            bucket = account.tokens
+            if bucket is not None:
+                left = bucket.level if bucket.at == now else bucket.remaining(now)
+                if tokens is None or left < least_tokens:
                     tokens, least_tokens = bucket, left
         if requests is None:
             return b"" if tokens is None else _TOKEN_LINES % _figures(tokens, least_tokens)

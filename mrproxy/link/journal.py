@@ -119,6 +119,26 @@ class Writer:
             self._try_begin_segment()
         return size
 
+    def append_all(self, records: list[JournalRecord]) -> None:
+        """Several records with one write; one by one when that fails, so that as few as possible are lost."""
+        if len(records) == 1:
+            self.append(records[0])
+            return
+        frames = b"".join([encode_frame(record) for record in records])
+        try:
+            if os.write(self._fd, frames) != len(frames):
+                raise OSError("short write")
+        except OSError:
+            self._take_back()
+            for record in records:
+                self.append(record)
+            return
+        self._offset += len(frames)
+        self.records += len(records)
+        self.written_bytes += len(frames)
+        if self._offset >= self._segment_bytes:
+            self._try_begin_segment()
+
     def close(self) -> None:
         """Idempotent. There is nothing to flush. A record that comes later still is written, to a new segment."""
         if self._fd >= 0:

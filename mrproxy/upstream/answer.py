@@ -7,7 +7,7 @@ without the digits of Content-Length: 1.5 µs instead of 9, measured with uvicor
 from http import HTTPStatus
 
 from mrproxy.canonical.exchange import Exchange
-from mrproxy.wire.http1 import BACKEND_RESPONSE, ResponseHead, parse_response_head, split_length
+from mrproxy.wire.http1 import BACKEND_RESPONSE, Repetition, ResponseHead, parse_response_head, split_length
 
 _CACHED_HEADS = 256
 MAX_HEAD_BYTES = 65536
@@ -31,11 +31,23 @@ class AnswerCache:
     def __init__(self, dropped: frozenset[bytes] = BACKEND_RESPONSE) -> None:
         self._answers: dict[bytes, Answer] = {}
         self._dropped = dropped
+        self._last: Answer | None = None
+        self._repetition: Repetition | None = None
+
+    def find_repeated(self, data: bytes) -> tuple[Answer | None, int, int]:
+        """If `data` begins with the same head as the last answer that had a length: (it, body begins, body length)."""
+        repetition = self._repetition
+        if repetition is not None:
+            start, length = repetition.match(data)
+            if start:
+                return self._last, start, length
+        return None, 0, 0
 
     def find(self, raw: bytes) -> tuple[Answer, int]:
         key, length = split_length(raw)
         answer = self._answers.get(key)
         if answer is not None:
+            self._remember(answer, raw, length)
             return answer, length
         head = parse_response_head(raw, self._dropped)
         answer = Answer(head)
@@ -43,22 +55,29 @@ class AnswerCache:
             if len(self._answers) >= _CACHED_HEADS:
                 self._answers.clear()
             self._answers[key] = answer
+            self._remember(answer, raw, length)
         return answer, head.content_length
+
+    def _remember(self, answer: Answer, raw: bytes, length: int) -> None:
+        if length >= 0 and answer.head.status < 400:
+            self._last, self._repetition = answer, Repetition(raw)
 
 
 def status_line(status: int) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b""))
 
 
-def answer_head(answer: Answer, framing: bytes, exchange: Exchange, backend_line: bytes, now: float) -> bytes:
-    """The head for the caller. `framing` is the line that says how the body ends.
+def answer_head(
+    answer: Answer, framing: bytes, exchange: Exchange, backend_line: bytes, now: float, body: bytes = b""
+) -> bytes:
+    """The head for the caller, and what there is of the body. `framing` is the line that says how the body ends.
 
     Server-Timing (W3C, 2026) in milliseconds: the wait for a turn, the backend's time to its first byte, and ours.
     """
     queue = exchange.queue_seconds
     upstream = now - exchange.sent_at
     proxy = exchange.sent_at - exchange.started_at - queue
-    return b"%b%b%b%bserver-timing: queue;dur=%.2f, upstream;dur=%.2f, proxy;dur=%.2f\r\n\r\n" % (
+    return b"%b%b%b%bserver-timing: queue;dur=%.2f, upstream;dur=%.2f, proxy;dur=%.2f\r\n\r\n%b" % (
         answer.start,
         framing,
         exchange.answer_lines,
@@ -66,4 +85,5 @@ def answer_head(answer: Answer, framing: bytes, exchange: Exchange, backend_line
         queue * 1000,
         upstream * 1000,
         proxy * 1000,
+        body,
     )

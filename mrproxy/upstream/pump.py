@@ -71,6 +71,12 @@ class Sending(Protocol):
     def send(self, data: bytes, /) -> int: ...
 
 
+class Finish(Protocol):
+    """Who is told how a relay ended: a `Waker`, or an express request."""
+
+    def wake(self, value: Outcome, /) -> None: ...
+
+
 class Pace(Protocol):
     """The deadlines of a relay, in seconds; 0 is off."""
 
@@ -112,10 +118,10 @@ class Relay:
     """One exchange on one connection. `start`, wait for `finished`, and leave the `with`."""
 
     __slots__ = (
-        "_body", "_client_send", "_connection", "_decoder", "_downstream", "_ends_after_flush", "_first_byte_seconds",
-        "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token", "_is_ending", "_is_fast",
+        "_body", "_client_send", "_decoder", "_downstream", "_ends_after_flush", "_first_byte_seconds",
+        "_finish_to", "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token", "_is_ending", "_is_fast",
         "_is_http10", "_is_released", "_missing", "_pending", "_pump", "_receive_into", "_tap", "_unsent",
-        "answer", "error", "exchange", "finished", "held", "last_at", "outcome",
+        "answer", "connection", "error", "exchange", "finished", "held", "last_at", "outcome",
     )  # fmt: skip
 
     def __init__(
@@ -130,9 +136,10 @@ class Relay:
         holds_errors: bool = True,
         is_http10: bool = False,
         has_no_body: bool = False,
+        finished: Finish | None = None,
     ) -> None:
         self._pump = pump
-        self._connection = connection
+        self.connection = connection
         self._downstream = downstream
         self._client_send = downstream.sock.send
         self._receive_into = connection.sock.recv_into
@@ -159,13 +166,19 @@ class Relay:
         self.held: bytearray | None = None
         self.error: BackendError | None = None
         self.outcome: Outcome | None = None
+        # Who is told of the end: the fiber that waits, unless somebody else wants to know.
         self.finished: Waker[Outcome] = Waker(downstream.fiber)
+        self._finish_to: Finish = finished or self.finished
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.outcome is None:  # cancelled: the client left, or the process ends
+        self.abandon()  # does nothing after its end
+
+    def abandon(self) -> None:
+        """The client left, or the process ends: the backend sees it at once."""
+        if self.outcome is None:
             self._finish(Outcome.CLIENT_GONE)
 
     # Sending the request
@@ -175,13 +188,13 @@ class Relay:
         self.last_at = self.exchange.sent_at = now
         self.exchange.is_sent = True
         self._pump.relays.add(self)
-        self._pump.poller.sources[self._connection.fd] = self
+        self._pump.poller.sources[self.connection.fd] = self
         self._unsent = request
         self._send_request()
 
     def _send_request(self) -> None:
         try:
-            sent = self._connection.sock.send(self._unsent)
+            sent = self.connection.sock.send(self._unsent)
         except BlockingIOError:
             return
         except OSError as exc:
@@ -257,6 +270,14 @@ class Relay:
             self.last_at = now
             self._receive_body(data, b"")
             return
+        if not self._head_bytes:
+            answer, start, length = self._pump.answers.find_repeated(data)
+            if answer is not None:
+                if length == len(data) - start and not (self._tap.cuts or self._has_no_body):
+                    self._deliver_whole(answer, data[start:], now)
+                else:
+                    self._begin(answer, length, data[start:], now)
+                return
         raw = self._head_bytes + data
         end = raw.find(b"\r\n\r\n") + 4
         if end < 4:
@@ -275,6 +296,24 @@ class Relay:
                 self._receive(raw[end:], now)
             return
         self._begin(answer, length, raw[end:], now)
+
+    def _deliver_whole(self, answer: Answer, body: bytes, now: float) -> None:
+        """A sized answer that came in one piece, with a head that is known: most answers that are not streams."""
+        exchange = self.exchange
+        self.answer = answer
+        exchange.first_byte_at = self.last_at = now
+        exchange.status = answer.head.status
+        self._tap.receive_whole(body)
+        self._body = _Body.SIZED
+        framing = b"content-length: %d\r\n" % len(body)
+        whole = answer_head(answer, framing, exchange, self._pump.backend_line, now, body)
+        self._release(is_clean=True)
+        self._send(whole)
+        if self.outcome is None:
+            if self._pending:
+                self._ends_after_flush = True
+            else:
+                self._finish(Outcome.COMPLETE)
 
     def _begin(self, answer: Answer, length: int, rest: bytes, now: float) -> None:
         """The head is known: decide how the body goes on, and send what there is of it."""
@@ -412,7 +451,7 @@ class Relay:
 
     def detach(self) -> socket.socket:
         """After TUNNEL: the backend's socket, out of the poller and out of the pool. The caller owns it."""
-        return self._connection.detach()
+        return self.connection.detach()
 
     @property
     def is_framed(self) -> bool:
@@ -466,9 +505,9 @@ class Relay:
         self._is_released = True
         answer = self.answer
         if is_clean and answer is not None and answer.head.reusable and not self._unsent and not self._is_ending:
-            self._connection.give_back(self.last_at)
+            self.connection.give_back(self.last_at)
         else:
-            self._connection.close()
+            self.connection.close()
 
     def _finish(self, outcome: Outcome) -> None:
         if self.outcome is not None:
@@ -479,5 +518,5 @@ class Relay:
             self._downstream.lagging = None
         if not self._is_released and outcome is not Outcome.TUNNEL:
             self._is_released = True
-            self._connection.close()
-        self.finished.wake(outcome)
+            self.connection.close()
+        self._finish_to.wake(outcome)

@@ -121,7 +121,12 @@ class Registry:
         if pool is None:
             return []
         now = self._poller.now
-        return [backend for backend in pool.backends if backend.is_routable(now)]
+        # `Backend.is_routable`, in place: a call less for each candidate of each request
+        return [
+            backend
+            for backend in pool.backends
+            if backend.is_healthy and not backend.is_draining and not backend.breaker.is_open(now)
+        ]
 
     def has_other(self, key: str, tried: frozenset[str]) -> bool:
         """Another backend than those tried may be asked now."""
