@@ -14,7 +14,7 @@ _HEX = frozenset(b"0123456789abcdefABCDEF")
 MAX_LINE_BYTES = 4096
 MAX_TRAILER_BYTES = 8192
 _MAX_SIZE_DIGITS = 16
-# What looks like a request after the last chunk is not a trailer: somebody else may have seen the end of the body there.
+# A request line after the last chunk is no trailer: somebody else may have seen the end of the body there.
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 
 # The fast path of a stream: one chunk, one read. Strict by construction, since only valid spellings are keys.
