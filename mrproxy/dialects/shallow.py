@@ -150,8 +150,9 @@ def decode_ollama(body: bytes, operation: Operation) -> Request:
 def ask_for_usage(body: bytes) -> bytes:
     """Set `stream_options.include_usage` in an object that was decoded before, leaving its other bytes alone."""
     if b'"stream_options"' not in body:
-        start = body.index(b"{") + 1
-        return b'%b"stream_options":{"include_usage":true},%b' % (body[:start], body[start:])
+        # At the end: of two members with one name, engines take the last, and "stream\u005foptions" is that name too.
+        end = body.rindex(b"}")
+        return b'%b,"stream_options":{"include_usage":true}%b' % (body[:end], body[end:])
     fields = _fields.decode(body)
     given = fields.get("stream_options")
     options = _fields.decode(given) if given is not None and bytes(given) != b"null" else {}
