@@ -51,7 +51,8 @@ class AnswerCache:
             return answer, length
         head = parse_response_head(raw, self._dropped)
         answer = Answer(head)
-        if key and (length >= 0) == (head.content_length >= 0):
+        # 304 tells the length of a body that it does not have (RFC 9110 §15.4.5).
+        if key and length == head.content_length:
             if len(self._answers) >= _CACHED_HEADS:
                 self._answers.clear()
             self._answers[key] = answer
