@@ -23,31 +23,36 @@ class Endpoint:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https", "unix"):
             raise ValueError(f"not a backend URL: {url}")
+        if not (parts.path if parts.scheme == "unix" else parts.hostname):
+            raise ValueError(f"a backend URL without a host or path: {url}")
         self.url = url
         self.is_tls = parts.scheme == "https"
         self.unix_path = parts.path if parts.scheme == "unix" else ""
         self.host = parts.hostname or ""
-        self.port = parts.port or (443 if self.is_tls else 80)
+        default_port = 443 if self.is_tls else 80
+        self.port = parts.port or default_port
         # Users copy an SDK's base URL, which ends in /v1; our paths bring their own.
         path = "" if self.unix_path else parts.path.rstrip("/").removesuffix("/v1")
         self.prefix = path.encode()
         self.shown = f"{parts.scheme}://{self.host}:{self.port}{path}" if not self.unix_path else url
         name = f"[{self.host}]" if ":" in self.host else self.host
-        host = name if self.port in (80, 443) else f"{name}:{self.port}"
+        host = name if self.port == default_port else f"{name}:{self.port}"
         self._host_line = b"host: %b\r\n" % (host.encode() or b"localhost")
         self.key_line = b"authorization: Bearer %b\r\n" % api_key.encode() if api_key else b""
+        # Once per backend: reading the system's certificates takes 10 ms or more.
+        self._tls = ssl.create_default_context() if self.is_tls else None
 
     async def connect(self, nursery: trio.Nursery) -> socket.socket:
         """A connected non-blocking socket; `nursery` owns the tasks of TLS. Raises OSError."""
         if self.unix_path:
             return await connect_unix(self.unix_path)
         sock = await connect_tcp(self.host, self.port)
-        return await self._secure(sock, nursery) if self.is_tls else sock
+        return sock if self._tls is None else await self._secure(sock, self._tls, nursery)
 
-    async def _secure(self, sock: socket.socket, nursery: trio.Nursery) -> socket.socket:
+    async def _secure(self, sock: socket.socket, tls: ssl.SSLContext, nursery: trio.Nursery) -> socket.socket:
         stream = trio.SSLStream(
             trio.SocketStream(trio.socket.from_stdlib_socket(sock)),
-            ssl.create_default_context(),
+            tls,
             server_hostname=self.host,
             https_compatible=True,
         )
