@@ -58,4 +58,5 @@ docs: $(INSTALLED)
 
 clean:
 	rm -rf build dist bench-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .tox $(VENV)
+	rm -rf tests/front_door/npm/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
