@@ -9,7 +9,7 @@ not cut forwards at once; one that cuts holds back at most one incomplete event 
 """
 
 import re
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
@@ -50,9 +50,13 @@ class Tap(Protocol):
         """All of an answer at once, to be looked at only; instead of the other two. Not for a tap that cuts."""
 
 
+# Whatever an engine says, the ledger and the journal get a number that fits them.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
 class _OpenAIUsage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
 
 
 class _OpenAIAnswer(msgspec.Struct):
@@ -67,15 +71,15 @@ class _OpenAIDocument(msgspec.Struct, gc=False):
 
 
 class _OllamaAnswer(msgspec.Struct, gc=False):
-    prompt_eval_count: int | None = None
-    eval_count: int | None = None
+    prompt_eval_count: _Count | None = None
+    eval_count: _Count | None = None
     done: bool | None = None
 
 
 _openai_answer = msgspec.json.Decoder(_OpenAIAnswer)
 _openai_document = msgspec.json.Decoder(_OpenAIDocument)
-_openai_usage = msgspec.json.Decoder(_OpenAIUsage)
 _ollama_answer = msgspec.json.Decoder(_OllamaAnswer)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def make_tap(dialect: str, shape: Shape, cuts: bool) -> Tap:
@@ -186,7 +190,7 @@ class SseTap:
             return False
         try:
             answer = _openai_answer.decode(_event_data(event))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except _UNREADABLE:
             self.events += 1
             return False
         if answer.usage is None:
@@ -203,7 +207,11 @@ def _event_data(event: bytes) -> bytes:
 
 
 class NdjsonTap:
-    """Ollama's stream: a JSON object per line, counts in the last (`"done":true`; ollama docs/api.md). Cuts nothing."""
+    """Ollama's stream: a JSON object per line, counts in the last (`"done":true`; ollama docs/api.md). Cuts nothing.
+
+    The last line of /api/generate holds the whole context as numbers, and the counts after it: of a line that is too
+    long to be held, the end is searched.
+    """
 
     __slots__ = ("_line", "_skips", "events", "usage")
     cuts = False
@@ -224,11 +232,9 @@ class NdjsonTap:
         lines = (self._line + payload).split(b"\n")
         self._line = lines.pop()
         for line in lines:
-            if not self._skips:
-                self._look(line)
-            self._skips = False
+            self._look(line)
         if len(self._line) > MAX_HELD_BYTES:
-            self._line = b""
+            self._line = self._line[-_TAIL_BYTES:]
             self._skips = True
         return payload
 
@@ -243,10 +249,15 @@ class NdjsonTap:
         self.finish()
 
     def _look(self, line: bytes) -> None:
-        if self.marker in line:
+        if self._skips:
+            self._skips = False
+            if found := _find_counts(line, b"prompt_eval_count", b"eval_count"):
+                self.usage = found
+                return
+        elif self.marker in line:
             try:
                 last = _ollama_answer.decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except _UNREADABLE:
                 last = _OllamaAnswer()
             if last.done:
                 self.usage = Usage(last.prompt_eval_count, last.eval_count)
@@ -298,38 +309,25 @@ def read_usage(document: bytes, dialect: str, *, is_whole: bool) -> Usage | None
     try:
         if dialect == "ollama":
             if not is_whole:
-                return _ollama_counts(document)
+                return _find_counts(document, b"prompt_eval_count", b"eval_count")
             counts = _ollama_answer.decode(document)
             if counts.prompt_eval_count is None and counts.eval_count is None:
                 return None
             return Usage(counts.prompt_eval_count, counts.eval_count)
-        if is_whole:
-            found = _openai_document.decode(document).usage
-        else:
+        if not is_whole:
             place = document.rfind(b'"usage"')
-            start, end = document.find(b"{", place), document.find(b"}", place)
-            # usage may hold objects (prompt_tokens_details): what is wanted stands before them
-            found = _openai_usage.decode(_flat_object(document, start, end)) if place >= 0 <= start < end else None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+            return _find_counts(document[place:], b"prompt_tokens", b"completion_tokens") if place >= 0 else None
+        found = _openai_document.decode(document).usage
+    except _UNREADABLE:
         return None
     if found is None or (found.prompt_tokens is None and found.completion_tokens is None):
         return None
     return Usage(found.prompt_tokens, found.completion_tokens)
 
 
-def _flat_object(document: bytes, start: int, end: int) -> bytes:
-    """The object from `start`, cut before the first nested one."""
-    nested = document.find(b"{", start + 1, end)
-    if nested < 0:
-        return document[start : end + 1]
-    return document[start : document.rfind(b",", start, nested)] + b"}"
-
-
-_COUNT = re.compile(rb'"(prompt_eval_count|eval_count)"\s*:\s*(\d+)')
-
-
-def _ollama_counts(tail: bytes) -> Usage | None:
-    counts = {name: int(value) for name, value in _COUNT.findall(tail)}
-    if not counts:
-        return None
-    return Usage(counts.get(b"prompt_eval_count"), counts.get(b"eval_count"))
+def _find_counts(text: bytes, *names: bytes) -> Usage | None:
+    """Prompt and completion counts by name, in a piece of JSON that cannot be parsed. Quotes in strings are escaped,
+    so that a name in its own quotes is a key."""
+    found = [re.search(rb'"%b"\s*:\s*(\d{1,15})(?!\d)' % name, text) for name in names]
+    prompt, completion = (int(match[1]) if match is not None else None for match in found)
+    return Usage(prompt, completion) if prompt is not None or completion is not None else None
