@@ -12,12 +12,15 @@ Whoever logs declares what it needs as a Protocol and is given a `Log` by `app.p
 import os
 import re
 import select
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import msgspec
 
 from mrproxy.clock import Clock
+from mrproxy.link.records import JournalRecord
+from mrproxy.telemetry.access import access_fields, access_lines, blocks
 
 Value = str | int | float | bool | None
 
@@ -34,6 +37,7 @@ SECRET_NAMES = frozenset(
     {"authorization", "headers", "key", "api_key", "prompt", "messages", "body", "secret", "cookie"}
 )
 LOOKS_LIKE_A_KEY = re.compile(r"\b(mr_|sk-)[A-Za-z0-9_-]{8,}")
+LOOKS_LIKE_A_KEY_IN_BYTES = re.compile(LOOKS_LIKE_A_KEY.pattern.encode())
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -81,6 +85,17 @@ class Log:
         said = {name: said_value(name, value) for name, value in (*self.bound, *fields.items())}
         render = for_terminal if self.is_terminal else as_json
         self.write_line(render(self.clock(), level, self.component, event, said))
+
+    def requests(self, records: Sequence[JournalRecord]) -> None:
+        """Access lines, at level info; as many in one write as are atomic on a pipe."""
+        if SEVERITY["info"] < SEVERITY[self.level]:
+            return
+        if self.is_terminal:
+            for record in records:
+                self.info("request", **access_fields(record))
+            return
+        for block in blocks(access_lines(records, self.component), MAX_LINE_BYTES):
+            self.write_line(LOOKS_LIKE_A_KEY_IN_BYTES.sub(rb"\1[withheld]", block))
 
     def write_line(self, line: bytes) -> None:
         if not takes_a_line(self.descriptor):
