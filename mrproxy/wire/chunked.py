@@ -24,12 +24,15 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def count_whole_chunks(data: bytes) -> int:
-    """How many chunks `data` consists of, if it is nothing but whole, small, non-empty ones; else 0."""
+    """How many chunks `data` consists of, if it is nothing but whole, small ones that each end a line; else 0.
+
+    A word never spans two lines, so what is searched for in `data` cannot hide across two such chunks.
+    """
     position = count = 0
     while position < len(data):
         line_end = data.find(b"\r\n", position, position + 8)
         stop = line_end + 2 + CHUNK_SIZES.get(data[position:line_end], 0)
-        if line_end < 0 or stop == line_end + 2 or data[stop : stop + 2] != b"\r\n":
+        if line_end < 0 or stop == line_end + 2 or data[stop - 1 : stop + 2] != b"\n\r\n":
             return 0
         position = stop + 2
         count += 1
