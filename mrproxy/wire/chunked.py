@@ -121,8 +121,7 @@ class ChunkedDecoder:
 
 def parse_chunk_size(line: bytes) -> int:
     """The size in a chunk line without its CRLF; extensions are checked for control bytes and dropped."""
-    digits, mark, extension = line.partition(b";")
-    digits = digits.rstrip(b" \t") if mark else digits
+    digits, _, extension = line.partition(b";")
     if not digits or len(digits) > _MAX_SIZE_DIGITS or not _HEX.issuperset(digits):
         raise ValueError("malformed chunk size")
     if any(byte < 32 and byte != 9 for byte in extension) or b"\x7f" in extension:
