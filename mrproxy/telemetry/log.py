@@ -37,7 +37,8 @@ SECRET_NAMES = frozenset(
     {"authorization", "headers", "key", "api_key", "prompt", "messages", "body", "secret", "cookie"}
 )
 LOOKS_LIKE_A_KEY = re.compile(r"\b(mr_|sk-)[A-Za-z0-9_-]{8,}")
-LOOKS_LIKE_A_KEY_IN_BYTES = re.compile(LOOKS_LIKE_A_KEY.pattern.encode())
+# In JSON a control character before it is an escape that ends in a letter or a digit.
+LOOKS_LIKE_A_KEY_IN_JSON = re.compile(rb"(?:\b|(?<=\\[bfnrt])|(?<=\\u[0-9a-f]{4}))(mr_|sk-)[A-Za-z0-9_-]{8,}")
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -94,8 +95,8 @@ class Log:
             for record in records:
                 self.info("request", **access_fields(record))
             return
-        for block in blocks(access_lines(records, self.component), MAX_LINE_BYTES):
-            self.write_line(LOOKS_LIKE_A_KEY_IN_BYTES.sub(rb"\1[withheld]", block))
+        for block in blocks(said_lines(access_lines(records, self.component)), MAX_LINE_BYTES):
+            self.write_line(block)
 
     def write_line(self, line: bytes) -> None:
         if not takes_a_line(self.descriptor):
@@ -124,6 +125,14 @@ def said_value(name: str, value: Value) -> Value:
     if isinstance(value, str):
         return LOOKS_LIKE_A_KEY.sub(r"\1[withheld]", value[:MAX_VALUE_CHARACTERS])
     return value
+
+
+def said_lines(lines: list[bytes]) -> list[bytes]:
+    """Lines of JSON without what looks like a key. Looking for the marks first is ten times cheaper."""
+    text = b"".join(lines)
+    if b"mr_" in text or b"sk-" in text:
+        return [LOOKS_LIKE_A_KEY_IN_JSON.sub(rb"\1[withheld]", line) for line in lines]
+    return lines
 
 
 def as_json(now_utc: float, level: str, component: str, event: str, fields: dict[str, Value]) -> bytes:

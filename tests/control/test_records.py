@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import msgspec
 import pytest
 import trio
 import trio.testing
 
-from mrproxy.control.records import BATCH_RECORDS, POLL_SECONDS, Records, access_fields
-from mrproxy.link.journal import JournalRecord, Writer
+from mrproxy.control.records import BATCH_RECORDS, POLL_SECONDS, Records
+from mrproxy.link.journal import JournalRecord, Position, Writer
+from mrproxy.telemetry.access import access_fields
 from tests.fakes.log import MemoryLog
 
 RECORD = JournalRecord(
@@ -119,17 +119,41 @@ async def test_a_disk_that_does_not_answer_is_reported_once_and_tried_again(
     assert log.events("request") == [access_fields(RECORD)]
 
 
-async def test_without_an_access_log_the_journal_is_read_all_the_same(tmp_path: Path, writer: Writer) -> None:
+async def test_without_an_access_log_only_the_end_of_the_journal_is_followed(
+    tmp_path: Path, writer: Writer, mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwanted(path: Path, offset: int = 0) -> None:
+        raise AssertionError("a segment was read")
+
+    monkeypatch.setattr("mrproxy.link.journal.read_segment", unwanted)
+    log = MemoryLog()
+    records = Records(tmp_path, log, access_log=False)
+    size = writer.append(RECORD)
+    mock_clock.jump(3)
+    assert records.lag(trio.current_time()) == (size, 3.0)
+    records.read_to_end(trio.current_time())
+    assert records.lag(trio.current_time()) == (0, 0.0)
+    assert (records.records_read, log.lines) == (0, [])
+
+
+async def test_without_an_access_log_a_disk_that_does_not_answer_is_survived(
+    tmp_path: Path,
+    writer: Writer,
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     log = MemoryLog()
     records = Records(tmp_path, log, access_log=False)
     writer.append(RECORD)
-    records.read_to_end(trio.current_time())
-    assert (records.records_read, log.lines) == (1, [])
 
+    def failing(directory: Path) -> dict[str, Position]:
+        raise OSError(5, "Input/output error")
 
-def test_an_access_line_leaves_out_what_has_nothing_to_say() -> None:
-    record = msgspec.structs.replace(RECORD, prompt_tokens=None, completion_tokens=0, total_seconds=0.12345678)
-    fields = access_fields(record)
-    assert "prompt_tokens" not in fields
-    assert "code" not in fields
-    assert (fields["completion_tokens"], fields["total_seconds"], fields["stream"]) == (0, 0.123457, True)
+    with monkeypatch.context() as broken:
+        broken.setattr("mrproxy.control.records.positions_at_end", failing)
+        nursery.start_soon(records.follow)
+        await trio.sleep(10 * POLL_SECONDS)
+    assert len(log.events("journal unreadable")) == 1
+    await trio.sleep(2 * POLL_SECONDS)
+    assert records.lag(trio.current_time()).bytes == 0

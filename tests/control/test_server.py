@@ -8,7 +8,6 @@ import pytest
 import trio
 import trio.testing
 
-from mrproxy.control.records import access_fields
 from mrproxy.control.server import (
     HARD_EXIT_GRACE_SECONDS,
     AlreadyServed,
@@ -16,6 +15,7 @@ from mrproxy.control.server import (
     open_control_socket,
     serve_control,
 )
+from mrproxy.telemetry.access import access_fields
 from tests.control.conftest import Control, FewSettings
 from tests.control.test_records import RECORD
 from tests.fakes.log import MemoryLog

@@ -1,6 +1,10 @@
 """A log that remembers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from mrproxy.link.records import JournalRecord
+from mrproxy.telemetry.access import access_fields
 
 Value = str | int | float | bool | None
 
@@ -22,6 +26,10 @@ class MemoryLog:
 
     def error(self, event: str, **fields: Value) -> None:
         self.lines.append(("error", event, fields))
+
+    def requests(self, records: Sequence[JournalRecord]) -> None:
+        for record in records:
+            self.info("request", **access_fields(record))
 
     def events(self, event: str) -> list[dict[str, Value]]:
         """The fields of each line of this event."""

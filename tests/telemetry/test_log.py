@@ -2,11 +2,13 @@
 
 import json
 import os
+import select
 from collections.abc import Iterator
 
 import pytest
 
 from mrproxy.telemetry.log import MAX_LINE_BYTES, Log, open_log
+from tests.link.journal_examples import a_record
 
 
 @pytest.fixture
@@ -98,3 +100,48 @@ def test_open_log_asks_the_descriptor_what_it_is(pipe):
     assert open_log(terminal, lambda: 0.0, "x").is_terminal is True
     os.close(master)
     os.close(terminal)
+
+
+def test_access_lines_are_written_many_at_a_time_and_each_write_is_atomic(pipe):
+    writes: list[bytes] = []
+    log = log_on(pipe[1])
+    for number in range(100):
+        log.requests([a_record(request_id=f"{number}-{place}") for place in range(20)])
+        while select.select([pipe[0]], [], [], 0)[0]:
+            writes.append(os.read(pipe[0], 1 << 20))
+    lines = [json.loads(line) for line in b"".join(writes).splitlines()]
+    assert [line["request_id"] for line in lines] == [f"{n}-{place}" for n in range(100) for place in range(20)]
+    assert log.losses.lines == 0
+
+
+def test_no_write_of_access_lines_is_longer_than_a_pipe_takes_at_once(pipe, monkeypatch):
+    sizes: list[int] = []
+    monkeypatch.setattr(Log, "write_line", lambda self, line: sizes.append(len(line)))
+    # Withholding makes a line longer, so it must come before lines are put together.
+    log_on(pipe[1]).requests([a_record(model="mr_12345678", user="mr_12345678", code="x" * n) for n in range(300)])
+    assert max(sizes) <= MAX_LINE_BYTES
+    assert len(sizes) < 60
+
+
+@pytest.mark.parametrize("before", ["", " ", "\n", "\x01", '"', "/", "é ", "\\"])
+@pytest.mark.parametrize("mark", ["mr_", "sk-"])
+def test_access_lines_withhold_what_looks_like_a_key(pipe, before, mark):
+    log = log_on(pipe[1])
+    log.requests([a_record(), a_record(model=f"{before}{mark}{'x' * 20}", user="desk-1")])
+    first, second = (json.loads(line) for line in os.read(pipe[0], 9999).splitlines())
+    assert first["model"] == a_record().model
+    assert second["model"] == f"{before}{mark}[withheld]"
+    assert second["user"] == "desk-1"
+
+
+def test_access_lines_are_silent_above_level_info(pipe):
+    log_on(pipe[1], level="warning").requests([a_record()])
+    assert not select.select([pipe[0]], [], [], 0)[0]
+
+
+def test_a_terminal_gets_an_access_line_for_each_request(pipe, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    log_on(pipe[1], is_terminal=True).requests([a_record(user="ada"), a_record(user="bob")])
+    lines = os.read(pipe[0], 9999).decode().splitlines()
+    assert ["user=ada" in lines[0], "user=bob" in lines[1]] == [True, True]
+    assert all("  request  " in line for line in lines)
