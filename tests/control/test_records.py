@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from mrproxy.control.records import BATCH_RECORDS, POLL_SECONDS, Records
+from mrproxy.control.reports import JournalLag
 from mrproxy.link.journal import JournalRecord, Position, Writer
 from mrproxy.telemetry.access import access_fields
 from tests.fakes.log import MemoryLog
@@ -130,9 +131,9 @@ async def test_without_an_access_log_only_the_end_of_the_journal_is_followed(
     records = Records(tmp_path, log, access_log=False)
     size = writer.append(RECORD)
     mock_clock.jump(3)
-    assert records.lag(trio.current_time()) == (size, 3.0)
+    assert records.lag(trio.current_time()) == JournalLag(size, 3.0)
     records.read_to_end(trio.current_time())
-    assert records.lag(trio.current_time()) == (0, 0.0)
+    assert records.lag(trio.current_time()) == JournalLag(0, 0.0)
     assert (records.records_read, log.lines) == (0, [])
 
 

@@ -43,10 +43,10 @@ def test_a_terminal_is_told_the_same_fields(record):
 
 
 def test_empty_values_are_left_out_and_what_is_known_to_be_zero_is_not():
-    record = a_record(code="", prompt_tokens=None, completion_tokens=0, first_byte_seconds=None, queue_seconds=0.0)
+    record = a_record(code="", prompt_tokens=None, completion_tokens=0, first_byte_seconds=None, stream=False)
     said = json.loads(access_lines([record], "control")[0])
     assert said["completion_tokens"] == 0
-    assert said.keys().isdisjoint({"code", "prompt_tokens", "first_byte_seconds", "queue_seconds"})
+    assert said.keys().isdisjoint({"code", "prompt_tokens", "first_byte_seconds", "stream"})
 
 
 def test_seconds_are_said_to_the_microsecond():
