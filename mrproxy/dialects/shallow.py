@@ -69,8 +69,8 @@ _decode_chat = _chat.decode
 T = TypeVar("T")
 
 
-def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Raises ClientError naming the field."""
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
+    """Raises ClientError naming the field. What one decoder skips (a name that is not UTF-8) another one may refuse."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
@@ -148,22 +148,26 @@ def decode_ollama(body: bytes, operation: Operation) -> Request:
 
 
 def ask_for_usage(body: bytes) -> bytes:
-    """Set `stream_options.include_usage` in an object that was decoded before, leaving its other bytes alone."""
+    """Set `stream_options.include_usage` in an object that was decoded before, leaving its other bytes alone.
+
+    Raises ClientError."""
     if b'"stream_options"' not in body:
         # At the end: of two members with one name, engines take the last, and "stream\u005foptions" is that name too.
         end = body.rindex(b"}")
         return b'%b,"stream_options":{"include_usage":true}%b' % (body[:end], body[end:])
-    fields = _fields.decode(body)
+    fields = _decode(_fields, body)
     given = fields.get("stream_options")
-    options = _fields.decode(given) if given is not None and bytes(given) != b"null" else {}
+    options = _decode(_fields, given) if given is not None and bytes(given) != b"null" else {}
     options["include_usage"] = msgspec.Raw(_TRUE)
     fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
     return msgspec.json.encode(fields)
 
 
 def rename_model(body: bytes, model: str) -> bytes:
-    """Put another model name into an object that was decoded before; its other values stay as they are."""
-    fields = _fields.decode(body)
+    """Put another model name into an object that was decoded before; its other values stay as they are.
+
+    Raises ClientError."""
+    fields = _decode(_fields, body)
     name = "model" if "model" in fields else "name"
     fields[name] = msgspec.Raw(msgspec.json.encode(model))
     return msgspec.json.encode(fields)
