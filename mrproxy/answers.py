@@ -1,7 +1,6 @@
 """Pure. Answers that are not relayed: refusals in the caller's dialect, lists, and the lines every answer carries."""
 
 import math
-
 from typing import Protocol
 
 from mrproxy.dialects.dialect import Dialect
@@ -10,7 +9,15 @@ from mrproxy.upstream.answer import status_line
 
 JSON = b"application/json"
 _CHALLENGE = b'www-authenticate: Bearer realm="mrproxy"\r\n'
-_EXPOSED = b"x-request-id, x-mrproxy-backend, server-timing, retry-after"
+# What a page of another origin may read; `*` would not do with credentials (Fetch, "CORS protocol").
+_EXPOSED = b", ".join(
+    [b"x-request-id", b"x-mrproxy-backend", b"server-timing", b"retry-after"]
+    + [
+        b"x-ratelimit-%b-%b" % (what, of)
+        for of in (b"requests", b"tokens")
+        for what in (b"limit", b"remaining", b"reset")
+    ]
+)
 
 
 class EngineAnswer(Protocol):
