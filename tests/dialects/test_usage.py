@@ -1,0 +1,341 @@
+"""Usage taps at every split: what is forwarded, what is cut, what is found, what is held."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrproxy.canonical.exchange import Usage
+from mrproxy.canonical.request import Shape
+from mrproxy.dialects.usage import (
+    MAX_DOCUMENT_BYTES,
+    MAX_HELD_BYTES,
+    JsonTap,
+    NdjsonTap,
+    PassTap,
+    SseTap,
+    Tap,
+    make_tap,
+    read_usage,
+)
+from mrproxy.wire.chunked import count_whole_chunks
+from tests.dialects import golden
+from tests.dialects.golden import Golden
+from tests.fuzzing import fuzz, split_at
+
+_PLACES = st.lists(st.integers(0, 5000), max_size=12)
+
+
+def forward(tap: Tap, pieces: list[bytes]) -> bytes:
+    return b"".join([tap.receive_data(piece) for piece in pieces]) + tap.finish()
+
+
+@pytest.mark.parametrize("stream", golden.SSE.values(), ids=golden.SSE.keys())
+def test_at_every_split_exactly_the_usage_event_is_cut(stream: Golden) -> None:
+    events = None
+    for place in range(len(stream.data)):
+        tap = SseTap(cuts=True)
+        assert forward(tap, [stream.data[:place], stream.data[place:]]) == stream.without_cut
+        assert tap.usage == stream.usage
+        assert tap.events == (events := tap.events if events is None else events)
+
+
+@pytest.mark.parametrize("stream", golden.SSE.values(), ids=golden.SSE.keys())
+def test_byte_by_byte_is_the_same_as_whole(stream: Golden) -> None:
+    tap = SseTap(cuts=True)
+    assert forward(tap, [bytes([byte]) for byte in stream.data]) == stream.without_cut
+    assert tap.usage == stream.usage
+
+
+@fuzz(100)
+@given(stream=st.sampled_from(list(golden.SSE.values())), places=_PLACES, cuts=st.booleans())
+def test_however_a_stream_arrives_it_leaves_the_same(stream: Golden, places: list[int], cuts: bool) -> None:
+    """Invariant: forwarded == received minus the cut event; without cutting, at once and unchanged."""
+    tap = SseTap(cuts)
+    pieces = split_at(stream.data, places)
+    if cuts:
+        assert forward(tap, pieces) == stream.without_cut
+    else:
+        assert [tap.receive_data(piece) for piece in pieces] == pieces
+        assert tap.finish() == b""
+    assert tap.usage == stream.usage
+
+
+@pytest.mark.parametrize("stream", golden.NDJSON.values(), ids=golden.NDJSON.keys())
+def test_ollamas_counts_are_found_at_every_split_and_everything_passes_at_once(stream: Golden) -> None:
+    for place in range(len(stream.data)):
+        tap = NdjsonTap()
+        pieces = [stream.data[:place], stream.data[place:]]
+        assert [tap.receive_data(piece) for piece in pieces] == pieces
+        assert tap.finish() == b""
+        assert (tap.usage, tap.events) == (stream.usage, len(stream.events) - 1)
+
+
+@pytest.mark.parametrize("stream", [*golden.SSE.values(), *golden.NDJSON.values()])
+def test_a_stream_cut_short_before_its_usage_has_none(stream: Golden) -> None:
+    tap: Tap = SseTap(cuts=True) if stream in golden.SSE.values() else NdjsonTap()
+    assert forward(tap, [stream.events[0]]) == stream.events[0]
+    assert tap.usage is None
+
+
+def test_events_count_tokens_and_not_the_opening_nor_the_usage() -> None:
+    tap = SseTap(cuts=True)
+    forward(tap, list(golden.VLLM.events))
+    assert tap.events == 4  # two texts, the finish, [DONE]
+
+
+def test_usage_on_every_event_is_read_to_the_last_and_never_cut() -> None:
+    events = [
+        b'data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":5,"completion_tokens":%d}}\n\n' % number
+        for number in range(1, 4)
+    ]
+    tap = SseTap(cuts=True)
+    assert forward(tap, events) == b"".join(events)
+    assert tap.usage == Usage(5, 3)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"choices":[],"usage":null}\n\n',
+        b'data: {"choices":[],"prompt_filter_results":[{"x":"usage"}]}\n\n',
+        b'data: {"choices":[],"usage":{"prompt_tokens":"many"}}\n\n',
+        b'data: {"choices":[],"usage":{"prompt_tokens":-1}}\n\n',
+        b'data: {"choices":[],"usage":{"prompt_tokens":1e400}}\n\n',
+        b'data: {"choices":[],"usage":\n\n',
+        b'data: "usage" \xff\n\n',
+        b': "usage" in a comment\n\n',
+        b'data: {"usage":{"prompt_tokens":1},"x":' + b"[" * 20000 + b"\n\n",
+    ],
+)
+def test_what_only_looks_like_usage_passes(event: bytes) -> None:
+    tap = SseTap(cuts=True)
+    assert forward(tap, [event]) == event
+    assert tap.usage is None
+
+
+def test_a_usage_event_without_its_blank_line_is_cut_at_the_end() -> None:
+    tap = SseTap(cuts=True)
+    whole = golden.VLLM.events[4]
+    assert forward(tap, [golden.VLLM.events[1], whole[:-2]]) == golden.VLLM.events[1]
+    assert tap.usage == golden.VLLM.usage
+
+
+def test_data_over_several_lines_is_one_event() -> None:
+    tap = SseTap(cuts=True)
+    event = b'id: 7\ndata: {"choices":[],\ndata: "usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
+    assert forward(tap, [event]) == b""
+    assert tap.usage == Usage(1, 2)
+
+
+@pytest.mark.parametrize("step", [1000, 4096, 65536, 200_000])
+@pytest.mark.parametrize("cuts", [True, False])
+def test_an_overlong_event_passes_and_what_follows_is_still_read(step: int, cuts: bool) -> None:
+    event = b'data: {"choices":[{"delta":{"content":"' + b"x" * 150_000 + b'"}}]}\n\n'
+    data = golden.VLLM.events[0] + event + b"".join(golden.VLLM.events[1:])
+    tap = SseTap(cuts)
+    forwarded = received = 0
+    out = []
+    for start in range(0, len(data), step):
+        piece = data[start : start + step]
+        out.append(tap.receive_data(piece))
+        received += len(piece)
+        forwarded += len(out[-1])
+        assert received - forwarded <= MAX_HELD_BYTES + len(golden.VLLM.events[4])
+    out.append(tap.finish())
+    cut = golden.VLLM.events[4] if cuts else b""
+    assert b"".join(out) == data.replace(cut, b"")
+    assert tap.usage == golden.VLLM.usage
+
+
+@fuzz(60)
+@given(
+    st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b"\n\n", b"\r\n\r\n", b"data:", b"x" * 40000]), max_size=12),
+    _PLACES,
+)
+def test_nothing_is_lost_or_doubled_around_overlong_events(parts: list[bytes], places: list[int]) -> None:
+    """Invariant: without a usage event everything passes, whatever the lines are and however they are cut."""
+    data = b"".join(parts)
+    pieces = split_at(data, [place * 61 for place in places])
+    tap = SseTap(cuts=True)
+    held = 0
+    for piece in pieces:
+        held += len(piece) - len(tap.receive_data(piece))
+        assert 0 <= held <= MAX_HELD_BYTES
+    assert forward(SseTap(cuts=True), pieces) == data
+
+
+@fuzz(100)
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_pass_every_tap(data: bytes, cuts: bool) -> None:
+    """Invariant: bytes that are no usage event are forwarded; no tap ever raises."""
+    for tap in (SseTap(cuts), NdjsonTap(), JsonTap("openai"), JsonTap("ollama"), PassTap()):
+        assert forward(tap, [data[:7], data[7:]]) == data
+
+
+# The fast path: reads that the relay does not show to the tap
+
+
+def relayed(tap: Tap, reads: list[bytes], decode: Callable[[bytes], bytes]) -> bytes:
+    """What the pump does with reads of whole chunks."""
+    out = []
+    for read in reads:
+        if tap.is_aligned and tap.marker not in read and read.endswith(tap.tail) and count_whole_chunks(read):
+            out.append(decode(read))
+        else:
+            out.append(tap.receive_data(decode(read)))
+    return b"".join(out) + tap.finish()
+
+
+def _unchunked(read: bytes) -> bytes:
+    out = b""
+    while read:
+        size, _, read = read.partition(b"\r\n")
+        out, read = out + read[: int(size, 16)], read[int(size, 16) + 2 :]
+    return out
+
+
+@fuzz(200)
+@given(
+    stream=st.sampled_from([*golden.SSE.values(), *golden.NDJSON.values()]),
+    places=_PLACES,
+    joined=st.lists(st.booleans(), min_size=20, max_size=20),
+)
+def test_no_usage_hides_from_the_fast_path(stream: Golden, places: list[int], joined: list[bool]) -> None:
+    """Invariant: however the engine chunks its events and however chunks share a read, usage is found and cut."""
+    reads: list[bytes] = []
+    for number, piece in enumerate(split_at(stream.data, places)):
+        chunk = b"%x\r\n%b\r\n" % (len(piece), piece)
+        if reads and joined[number]:
+            reads[-1] += chunk
+        else:
+            reads.append(chunk)
+    tap: Tap = SseTap(cuts=True) if stream in golden.SSE.values() else NdjsonTap()
+    assert relayed(tap, reads, _unchunked) == stream.without_cut
+    assert tap.usage == stream.usage
+
+
+def test_a_tap_is_aligned_only_between_events() -> None:
+    tap = SseTap(cuts=False)
+    assert not tap.is_aligned  # the first event may be half in the head's read
+    for piece, is_aligned in (
+        (b"data: {}\n", False),
+        (b"\n", True),
+        (b"d", False),
+        (b"ata: {}\r\n\r", False),
+        (b"\n", True),
+    ):
+        tap.receive_data(piece)
+        assert tap.is_aligned is is_aligned
+    lines = NdjsonTap()
+    for piece, is_aligned in ((b"", True), (b"{}", False), (b"\n{", False), (b"}\n", True), (b"x" * 70000, False)):
+        lines.receive_data(piece)
+        assert lines.is_aligned is is_aligned
+    assert not JsonTap("openai").is_aligned
+    assert not PassTap().is_aligned
+
+
+# Ollama's long last line
+
+
+@pytest.mark.parametrize("step", [777, 65536, 10**6])
+def test_counts_behind_a_long_context_are_found(step: int) -> None:
+    context = b",".join([b"%d" % number for number in range(30_000)])
+    last = (
+        b'{"model":"m","response":"","done":true,"context":['
+        + context
+        + b'],"prompt_eval_count":29999,"eval_count":1}\n'
+    )
+    data = b'{"response":"a","done":false}\n' + last
+    tap = NdjsonTap()
+    assert forward(tap, [data[start : start + step] for start in range(0, len(data), step)]) == data
+    assert (tap.usage, tap.events) == (Usage(29999, 1), 1)
+
+
+def test_a_long_line_without_counts_is_an_event_and_the_next_is_read() -> None:
+    tap = NdjsonTap()
+    for piece in (b'{"response":"' + b"x" * 70000, b"x" * 70000, b'"}\n', golden.OLLAMA_CHAT.events[-1]):
+        tap.receive_data(piece)
+    assert (tap.usage, tap.events) == (Usage(26, 2), 1)
+
+
+# Documents
+
+_OPENAI_USAGE = (
+    b'"usage":{"prompt_tokens":11,"total_tokens":14,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":4}}'
+)
+_DETAILS_FIRST = (
+    b'"usage": {"prompt_tokens_details": {"cached_tokens": 4}, "prompt_tokens": 11, "completion_tokens": 3}'
+)
+
+
+def _document(usage: bytes, size: int) -> bytes:
+    filler = b'"data":[' + b",".join([b"0.125"] * (size // 6 + 1)) + b"]"
+    return (
+        b'{"object":"list","choices":[{"text":"\\"usage\\":{}"}],'
+        + filler
+        + b","
+        + usage
+        + b',"kv_transfer_params":null}'
+    )
+
+
+@pytest.mark.parametrize("size", [0, MAX_DOCUMENT_BYTES - 400, MAX_DOCUMENT_BYTES + 1, 300_000])
+@pytest.mark.parametrize("step", [1111, 65536])
+@pytest.mark.parametrize("usage", [_OPENAI_USAGE, _DETAILS_FIRST])
+def test_usage_is_found_in_documents_of_any_size(size: int, step: int, usage: bytes) -> None:
+    document = _document(usage, size)
+    json.loads(document)
+    tap = JsonTap("openai")
+    pieces = [document[start : start + step] for start in range(0, len(document), step)]
+    assert [tap.receive_data(piece) for piece in pieces] == pieces
+    assert tap.finish() == b""
+    assert tap.usage == Usage(11, 3)
+
+
+@pytest.mark.parametrize("size", [0, 300_000])
+@pytest.mark.parametrize(
+    ("dialect", "usage", "expected"),
+    [
+        ("ollama", b'"prompt_eval_count":26,"eval_count":2', Usage(26, 2)),
+        ("ollama", b'"prompt_eval_count": 26', Usage(26, None)),
+        ("ollama", b'"total_duration":1', None),
+        ("openai", b'"usage":{"prompt_tokens":8,"total_tokens":8}', Usage(8, None)),
+        ("openai", b'"usage":null', None),
+        ("openai", b'"usage":{}', None),
+        ("openai", b'"usage":{"prompt_tokens":-1}', None),
+        ("openai", b'"usage":{"prompt_tokens":' + b"9" * 40 + b"}", None),
+        ("openai", b'"usage":{"prompt_tokens":"8"}', None),
+        ("openai", b'"model":"m"', None),
+    ],
+)
+def test_counts_are_found_or_absent_but_never_made_up(
+    dialect: str, usage: bytes, expected: Usage | None, size: int
+) -> None:
+    document = _document(usage, size)
+    in_pieces, whole = JsonTap(dialect), JsonTap(dialect)
+    forward(in_pieces, [document[:1000], document[1000:]])
+    whole.receive_whole(document)
+    assert in_pieces.usage == whole.usage == expected
+
+
+@pytest.mark.parametrize("document", [b"", b"{", b"null", b"\xff", b'{"x":' + b"[" * 50000, b'{"usage":3}'])
+@pytest.mark.parametrize("dialect", ["openai", "ollama"])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_broken_documents_have_no_usage(document: bytes, dialect: str, is_whole: bool) -> None:
+    assert read_usage(document, dialect, is_whole=is_whole) is None
+
+
+def test_a_whole_answer_in_one_read_is_the_same_as_in_pieces() -> None:
+    lines = NdjsonTap()
+    lines.receive_whole(golden.OLLAMA_CHAT.data)
+    assert lines.usage == golden.OLLAMA_CHAT.usage
+    PassTap().receive_whole(b"anything")
+
+
+def test_each_shape_has_its_tap() -> None:
+    made = [make_tap("openai", shape, cuts=True) for shape in (Shape.SSE, Shape.NDJSON, Shape.JSON)]
+    assert [type(tap) for tap in made] == [SseTap, NdjsonTap, JsonTap]
+    assert [tap.cuts for tap in made] == [True, False, False]
