@@ -197,7 +197,7 @@ def _unchunked(read: bytes) -> bytes:
     return out
 
 
-@fuzz(200)
+@fuzz(80)
 @given(
     stream=st.sampled_from([*golden.SSE.values(), *golden.NDJSON.values()]),
     places=_PLACES,

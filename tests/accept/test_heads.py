@@ -1,0 +1,144 @@
+"""Request heads with what follows from them, and the claim that a kept head never answers for another one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrproxy.accept.heads import Head, HeadCache, find_credential
+from mrproxy.dialects.routes import Way
+from mrproxy.errors import ClientError
+from mrproxy.wire.http1 import parse_request_head
+from tests.fuzzing import fuzz, mutated
+
+POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
+
+
+def find(cache: HeadCache, raw: bytes, max_headers: int = 100, max_target_bytes: int = 8192) -> tuple[Head, int]:
+    return cache.find(raw, max_headers, max_target_bytes)
+
+
+def credential(*lines: bytes) -> bytes | None:
+    return find_credential(parse_request_head(POST + b"".join(line + b"\r\n" for line in lines) + b"\r\n", 100))
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ((), None),
+        ((b"Authorization: Bearer mr_abc",), b"mr_abc"),
+        ((b"authorization: bearer   mr_abc  ",), b"mr_abc"),
+        ((b"Authorization: Bearer",), None),
+        ((b"Authorization: Bearer ",), None),
+        ((b"Authorization: Basic bXI6",), None),
+        ((b"Authorization: mr_abc",), None),
+        ((b"X-API-Key: mr_abc",), b"mr_abc"),
+        ((b"x-api-key: mr_abc ",), b"mr_abc"),
+        ((b"X-API-Key:",), None),
+        ((b"X-API-Key: other", b"Authorization: Bearer mr_abc"), b"mr_abc"),
+        ((b"Authorization: Basic bXI6", b"X-API-Key: mr_abc"), b"mr_abc"),
+        ((b"Authorization: Bearer", b"X-API-Key: mr_abc"), b"mr_abc"),
+    ],
+)
+def test_the_key_is_taken_from_either_header(lines: tuple[bytes, ...], expected: bytes | None) -> None:
+    assert credential(*lines) == expected
+
+
+def test_the_key_is_never_taken_from_the_url() -> None:
+    raw = b"POST /v1/chat/completions?api_key=mr_abc HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert find(HeadCache(), raw)[0].credential is None
+
+
+@pytest.mark.parametrize(
+    ("given_id", "kept"),
+    [
+        (b"abc-123_x/y+z=.:", True),
+        (b"abc-123", True),
+        (b"a" * 128, True),
+        (b"a" * 129, False),
+        (b"", False),
+        (b"a b", False),
+    ],
+)
+def test_a_harmless_request_id_is_kept(given_id: bytes, kept: bool) -> None:
+    head, _ = find(HeadCache(), POST + b"X-Request-Id: " + given_id + b"\r\n\r\n")
+    assert head.request_id == (given_id if kept else None)
+
+
+def test_a_head_is_routed_with_what_routing_needs() -> None:
+    head, length = find(HeadCache(), POST + b"Origin: http://b\r\nContent-Type: application/json\r\n\r\n")
+    assert (head.route.way, head.origin, head.content_type, length) == (Way.RELAY, b"http://b", b"application/json", -1)
+    browser, _ = find(HeadCache(), b"GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n")
+    assert browser.route.way is Way.CONTROL
+
+
+def test_a_repeated_head_is_the_kept_one_with_its_own_length() -> None:
+    cache = HeadCache()
+    first, first_length = find(cache, POST + b"Content-Length: 5\r\n\r\n")
+    second, second_length = find(cache, POST + b"Content-Length: 4711\r\n\r\n")
+    assert second is first
+    assert (first_length, second_length) == (5, 4711)
+
+
+def test_forgotten_heads_are_read_anew() -> None:
+    cache = HeadCache()
+    raw = POST + b"\r\n"
+    first, _ = find(cache, raw)
+    cache.forget()
+    assert find(cache, raw)[0] is not first
+
+
+def test_the_cache_does_not_grow_without_end_and_keeps_no_long_heads() -> None:
+    cache = HeadCache()
+    first, _ = find(cache, POST + b"\r\n")
+    for number in range(2100):
+        find(cache, POST + b"X-Trace: %d\r\n\r\n" % number)
+    assert find(cache, POST + b"\r\n")[0] is not first
+    long = POST + b"Cookie: " + b"c" * 5000 + b"\r\n\r\n"
+    assert find(cache, long)[0] is not find(cache, long)[0]
+
+
+def test_limits_are_checked() -> None:
+    with pytest.raises(ClientError) as caught:
+        find(HeadCache(), POST + b"X: y\r\n\r\n", max_headers=1)
+    assert (caught.value.status, caught.value.closes) == (431, True)
+    with pytest.raises(ClientError) as caught:
+        find(HeadCache(), POST + b"\r\n", max_target_bytes=10)
+    assert (caught.value.status, caught.value.closes) == (414, True)
+
+
+def test_a_head_without_digits_is_refused_even_when_its_key_is_kept() -> None:
+    cache = HeadCache()
+    find(cache, POST + b"Content-Length: 5\r\n\r\n")
+    for value in (b"", b" ", b"+5", b"5,5", b"0x5", b"5 5", b"9" * 25):
+        with pytest.raises(ClientError):
+            find(cache, POST + b"Content-Length: " + value + b"\r\n\r\n")
+
+
+_EXAMPLES = [
+    POST + b"Content-Length: 5\r\nAuthorization: Bearer a\r\n\r\n",
+    POST + b"content-length: 5\r\n\r\n",
+    POST + b"Transfer-Encoding: chunked\r\n\r\n",
+    POST + b"\r\n",
+]
+_SNIPPETS = [
+    b"5", b"0", b"+", b",", b" ", b"\t", b"\r", b"\r\n", b"Content-Length: 6\r\n", b"content-length: 6\r\n",
+    b"Content-Length: \r\n", b"Transfer-Encoding: chunked\r\n", b"X:", b"Host: b\r\n",
+]  # fmt: skip
+
+
+def _outcome(cache: HeadCache, raw: bytes) -> tuple[object, ...]:
+    try:
+        head, length = find(cache, raw)
+    except ClientError as error:
+        return (error.status, error.message)
+    http = head.http
+    return (length, http.method, http.target, http.forward, http.chunked, http.keep_alive, head.credential, head.route)
+
+
+@fuzz(150)
+@given(st.lists(st.sampled_from(_EXAMPLES) | mutated(_EXAMPLES, _SNIPPETS), min_size=1, max_size=6))
+def test_a_kept_head_never_answers_for_one_that_reads_differently(heads: list[bytes]) -> None:
+    """Invariant: whatever came before, a head has the outcome that it has in an empty cache."""
+    cache = HeadCache()
+    for raw in heads + heads:
+        assert _outcome(cache, raw) == _outcome(HeadCache(), raw)

@@ -1,0 +1,130 @@
+"""The table of paths: who answers what, and how what is wrong is said."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrproxy.canonical.request import Operation
+from mrproxy.dialects.routes import CONTROL, Route, Way, find_route
+from tests.fuzzing import fuzz
+
+
+def route(line: str, accept: bytes | None = None) -> Route:
+    method, _, path = line.partition(" ")
+    return find_route(method.encode(), path.encode(), accept)
+
+
+@pytest.mark.parametrize(
+    ("line", "way", "dialect", "operation"),
+    [
+        ("POST /v1/chat/completions", Way.RELAY, "openai", Operation.CHAT),
+        ("POST /v1/completions", Way.RELAY, "openai", Operation.COMPLETIONS),
+        ("POST /v1/embeddings", Way.RELAY, "openai", Operation.EMBEDDINGS),
+        ("GET /v1/models", Way.LOCAL, "openai", Operation.LIST_MODELS),
+        ("HEAD /v1/models", Way.LOCAL, "openai", Operation.LIST_MODELS),
+        ("GET /v1/models/m", Way.LOCAL, "openai", Operation.GET_MODEL),
+        ("POST /api/chat", Way.RELAY, "ollama", Operation.CHAT),
+        ("POST /api/generate", Way.RELAY, "ollama", Operation.GENERATE),
+        ("POST /api/embed", Way.RELAY, "ollama", Operation.EMBED),
+        ("POST /api/embeddings", Way.RELAY, "ollama", Operation.EMBEDDINGS),
+        ("POST /api/show", Way.RELAY, "ollama", Operation.SHOW),
+        ("GET /api/tags", Way.LOCAL, "ollama", Operation.LIST_MODELS),
+        ("GET /api/ps", Way.LOCAL, "ollama", Operation.LIST_RUNNING),
+        ("GET /api/version", Way.LOCAL, "ollama", Operation.VERSION),
+        ("GET /", Way.LOCAL, "ollama", Operation.GREETING),
+        ("HEAD /", Way.LOCAL, "ollama", Operation.GREETING),
+        ("OPTIONS /v1/chat/completions", Way.LOCAL, "openai", Operation.PREFLIGHT),
+        ("OPTIONS /v1/models/m", Way.LOCAL, "openai", Operation.PREFLIGHT),
+        ("OPTIONS /api/chat", Way.LOCAL, "ollama", Operation.PREFLIGHT),
+    ],
+)
+def test_known_paths(line: str, way: Way, dialect: str, operation: Operation) -> None:
+    found = route(line)
+    assert (found.way, found.dialect.name, found.operation) == (way, dialect, operation)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET /status",
+        "POST /",
+        "GET /metrics",
+        "GET /api",
+        "POST /api/keys",
+        "GET /v2/models",
+        "OPTIONS *",
+        "GET //v1/models",
+    ],
+)
+def test_everything_else_belongs_to_the_control_plane(line: str) -> None:
+    assert route(line) is CONTROL
+
+
+def test_a_browser_at_the_door_is_no_ollama_client() -> None:
+    assert route("GET /", b"text/html,application/xhtml+xml") is CONTROL
+    assert route("GET /", b"*/*").operation is Operation.GREETING
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "dialect", "allow"),
+    [
+        ("GET /v1/chat/completions", 405, "openai", b"POST, OPTIONS"),
+        ("HEAD /v1/chat/completions", 405, "openai", b"POST, OPTIONS"),
+        ("DELETE /v1/models/m", 405, "openai", b"GET, HEAD, OPTIONS"),
+        ("POST /v1/models", 405, "openai", b"GET, HEAD, OPTIONS"),
+        ("GET /api/chat", 405, "ollama", b"POST, OPTIONS"),
+        ("POST /api/tags", 405, "ollama", b"GET, HEAD, OPTIONS"),
+        ("GET /v1", 404, "openai", None),
+        ("GET /v1/", 404, "openai", None),
+        ("GET /v1/models/", 404, "openai", None),
+        ("POST /v1/chat/completions/", 404, "openai", None),
+        ("POST /v1/audio/speech", 404, "openai", None),
+        ("POST /api/pull", 501, "ollama", None),
+        ("DELETE /api/delete", 501, "ollama", None),
+        ("HEAD /api/blobs/sha256:ab", 501, "ollama", None),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_paths_own_dialect(
+    line: str, status: int, dialect: str, allow: bytes | None
+) -> None:
+    found = route(line)
+    error = found.refusal()
+    assert (found.way, found.dialect.name, error.status) == (Way.REFUSED, dialect, status)
+    assert dict(error.headers).get(b"allow") == allow
+    assert error.closes is False
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-8B"),
+        ("meta-llama%2FLlama-3.1-8B", "meta-llama/Llama-3.1-8B"),
+        ("llama3.2:3b", "llama3.2:3b"),
+        ("llama3.2%3A3b", "llama3.2:3b"),
+        ("a%20b", "a b"),
+        ("a+b", "a+b"),
+        ("%C3%A4", "ä"),
+        ("%FF", "\ufffd"),
+        ("100%", "100%"),
+        ("..%2f..%2fetc", "../../etc"),
+        ("models/x/", "models/x/"),
+    ],
+)
+def test_model_ids_may_hold_slashes_and_escapes(path: str, model: str) -> None:
+    found = route(f"GET /v1/models/{path}")
+    assert (found.way, found.argument) == (Way.LOCAL, model)
+
+
+@fuzz(100)
+@given(
+    st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"DELETE"]),
+    st.one_of(st.binary(max_size=30), st.from_regex(rb"/(v1|api)/[a-z/%]{0,20}", fullmatch=True)),
+    st.none() | st.binary(max_size=10),
+)
+def test_every_path_has_a_route(method: bytes, path: bytes, accept: bytes | None) -> None:
+    """Invariant: find_route never raises, and what is refused has its error ready."""
+    found = find_route(method, path, accept)
+    if found.way is Way.REFUSED:
+        assert found.refusal().status in (404, 405, 501)
+    else:
+        assert found.code is None
