@@ -7,6 +7,7 @@ from bench.departures import departures_command
 from bench.fairness_command import fairness_command
 from bench.memory import memory_command
 from bench.mock_command import mock
+from bench.peers import peers
 from bench.run_command import report_command, run_command
 from bench.soak import soak_command
 
@@ -19,6 +20,7 @@ def main() -> None:
 main.add_command(mock)
 main.add_command(run_command)
 main.add_command(compare_command)
+main.add_command(peers)
 main.add_command(fairness_command)
 main.add_command(departures_command)
 main.add_command(memory_command)

@@ -10,6 +10,7 @@ import click
 
 from bench import compare, procfs
 from bench.compare_report import render_compare_html
+from bench.peers import open_peer, parse_peers
 from bench.tables import print_table
 from bench.targets import (
     LOAD_CORE,
@@ -63,6 +64,9 @@ def running_target(name: str, url: str, pids: dict[str, str], key: str) -> Targe
 @click.option(
     "--ours-option", "ours_options", multiple=True, help="A further argument for `mrproxy serve`; repeatable."
 )
+@click.option(
+    "--peers", default="", help="Comma-separated: vllm-router, smg, envoy, as `bench peers install` installed them."
+)
 @click.option("--upstream", help="URL of a mock that runs already; default: one is started.")
 @click.option("--key", default="", help="API key for --target and --start.")
 @click.option("--model", default="mock-8b", show_default=True)
@@ -99,6 +103,7 @@ def compare_command(
     )
     known_pids = parse_pids(pids)
     key = str(options["key"])
+    chosen = parse_peers(str(options["peers"]))
     if can_pin():
         os.sched_setaffinity(0, {LOAD_CORE})
     else:
@@ -115,6 +120,7 @@ def compare_command(
             assert isinstance(extra, tuple)
             backend = f"vllm={upstream.url},max_concurrent=4096"
             targets.append(stack.enter_context(open_mrproxy([backend], options=extra)))
+        targets += [stack.enter_context(open_peer(peer, upstream)) for peer in chosen]
         commands = [split_pair(text, "CMD") for text in started]
         targets += [stack.enter_context(open_command(name, command, upstream, key)) for name, command in commands]
         targets += [running_target(*split_pair(text, "URL"), known_pids, key) for text in running]

@@ -184,7 +184,8 @@ def open_mrproxy(
     """`mrproxy serve` with everything on, in a temporary data directory, with a key of its own."""
     port = free_port()
     key = "mr_" + secrets.token_urlsafe(32)
-    command = [sys.executable, "-m", "mrproxy", "serve", "--port", str(port), *options]
+    # No access log: nginx and the other proxies run without one here.
+    command = [sys.executable, "-m", "mrproxy", "serve", "--port", str(port), "--no-access-log", *options]
     for backend in backends:
         command += ["--backend", backend]
     with tempfile.TemporaryDirectory(prefix="bench-mrproxy-") as directory:
@@ -205,13 +206,14 @@ def open_mrproxy(
             yield Target(name, "127.0.0.1", port, (process.pid,), key)
 
 
-def wait_ready(host: str, port: int) -> None:
-    """Until `GET /readyz` says 200: a backend is routable."""
+def wait_ready(host: str, port: int, path: str = "/readyz") -> None:
+    """Until `GET path` says 200: a backend is routable."""
+    request = f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
     deadline = time.monotonic() + READY_SECONDS
     answer = b""
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=2) as sock:
-            sock.sendall(b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+            sock.sendall(request)
             answer = sock.recv(4096)
             if answer.startswith(b"HTTP/1.1 200"):
                 return

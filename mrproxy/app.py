@@ -65,6 +65,8 @@ def run_worker(snapshot_path: Path, *, name: str, listen_fd: int) -> None:
     log = open_log(STDERR, utc_now, f"worker {name}").at_level(snapshot.settings.log_level)
     listener = socket.socket(fileno=listen_fd)
     listener.setblocking(False)
+    # Accepted sockets inherit it. The kernel doubles what it is given, and would let a slow reader have 4 MiB.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, snapshot.settings.client_send_buffer_bytes // 2)
     trio.run(Worker(name, snapshot_path, snapshot, listener, log).run)
 
 

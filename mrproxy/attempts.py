@@ -124,10 +124,11 @@ class Attempts:
     def begin(self, connection: Connection) -> None:
         """The first attempt, on a pooled connection, without a fiber: `wake` hears of its end."""
         backend = self.grant.backend
-        relay = self._relay(backend, connection, self)
-        self._begun = relay
+        payload = self._payload(backend)
+        relay = self._begun = self._relay(backend, connection, self)
+        self._count_attempt(backend)
         self._client.set_begun(self)
-        relay.start(self._payload(backend), self._stages.poller.clock())
+        relay.start(payload, self._stages.poller.clock())
 
     def wake(self, outcome: Outcome) -> None:
         """The relay has ended."""
@@ -174,6 +175,8 @@ class Attempts:
         """One backend. Returns when the client has the whole answer; raises BackendError or Departed."""
         clock = self._stages.poller.clock
         relay, self._begun = self._begun, None
+        if relay is None:
+            self._count_attempt(backend)
         payload = b""
         while True:
             if relay is None:
@@ -191,12 +194,14 @@ class Attempts:
             backend.pool.close_idle()  # what was pooled with it is as old as it was
             relay = None
 
-    def _payload(self, backend: Backend) -> bytes:
+    def _count_attempt(self, backend: Backend) -> None:
         exchange = self.exchange
         exchange.attempts += 1
         exchange.backend = backend.name
+
+    def _payload(self, backend: Backend) -> bytes:
         body = self._body_for(backend) if backend.spec.aliases else self.request.body
-        return backend.endpoint.request(self.head.http, body, exchange.request_id)
+        return backend.endpoint.request(self.head.http, body, self.exchange.request_id)
 
     def _relay(self, backend: Backend, connection: Connection, finished: Finish | None) -> Relay:
         return Relay(
@@ -285,6 +290,7 @@ class Attempts:
         """The client left: what was delivered is billed, and the prompt, if a backend got it."""
         exchange, tap = self.exchange, self._tap
         exchange.events = tap.events
+        self.grant.backend.gave_up(self._stages.poller.clock())
         if not exchange.is_sent or exchange.operation == Operation.SHOW:
             self.grant.release(0)
         elif tap.usage is not None:

@@ -63,7 +63,9 @@ class ExpressWay:
             return False
         job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)
         grant = stages.scheduler.try_grant(job)
-        connection = grant.backend.pool.take() if grant is not None else None
+        connection = None
+        if grant is not None and not grant.backend.spec.aliases:
+            connection = grant.backend.pool.take()
         if grant is None or connection is None:
             give_back(entry, grant)
             return False

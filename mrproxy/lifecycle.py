@@ -55,7 +55,9 @@ async def serve(client: Client, head: Head, stages: Stages, begun: Attempts | No
     """One request. Returns whether the connection can carry another."""
     route = head.route
     exchange = begun.exchange if begun is not None else stages.open_exchange(head, stages.poller.clock())
-    exchange.keep_alive = head.http.keep_alive and not client.is_draining
+    # HTTP/1.0 has no chunks: where an answer has no length it ends with the connection, and nobody knows that before.
+    ends_with_it = head.http.http10 and route.way is not Way.LOCAL
+    exchange.keep_alive = head.http.keep_alive and not client.is_draining and not ends_with_it
     try:
         match route.way:
             case Way.RELAY:
@@ -84,10 +86,12 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
                 await begun.run()
             return
         check_body_headers(client, head)
-        request = dialect.decode(await client.read_body(head), operation)
+        body = await client.read_body(head)
+        exchange.body_bytes = len(body)
+        request = dialect.decode(body, operation)
         client.begin()
         pool = find_pool(request, dialect.name, caller, stages)
-        exchange.model, exchange.streams, exchange.body_bytes = pool.model, request.streams, len(request.body)
+        exchange.model, exchange.streams = pool.model, request.streams
         now = exchange.started_at
         tokens = stages.estimate(pool.model, request, operation)
         with stages.ledger.open_entry(caller, tokens, now) as entry:  # 429 here; settled or refunded on every exit
@@ -97,7 +101,8 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
             await Attempts(client, head, request, exchange, stages, caller, entry, grant).run()
     except ProxyError as error:
         exchange.code = error.code
-        exchange.status = exchange.status or error.status
+        if not exchange.answer_bytes:  # whatever a backend said before, this is what the caller hears
+            exchange.status = error.status
         raise
     except (trio.Cancelled, Departed):
         note_departure(client, exchange, stages)

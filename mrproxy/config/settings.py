@@ -126,6 +126,14 @@ class Settings:
     client_write_idle_seconds: float = seconds(
         DOOR, 60, "A client that takes no byte of its answer for so long is given up.", precedent="nginx 60 s"
     )
+    client_send_buffer_bytes: int = count(
+        DOOR,
+        256 * KIB,
+        "Kernel memory for what a client has not taken yet.",
+        unit="bytes",
+        precedent="Linux grows it to 4 MiB; HAProxy has tune.sndbuf.client",
+        minimum=4096,
+    )
     max_connections: int = count(DOOR, 10_000, "Open client connections.", precedent="the C10K problem; ulimit applies")
     max_connections_per_address: int = count(
         DOOR, 4096, "Open client connections from one address.", precedent="generous: one NAT or proxy may be a campus"

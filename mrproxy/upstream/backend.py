@@ -117,6 +117,11 @@ class Backend:
         if kind is Failure.CONNECT:
             self.probe_soon()
 
+    def gave_up(self, now: float) -> None:
+        """The client left before anything was known; if this was the test of a half-open breaker, the next one is."""
+        if self.breaker.state is BreakerState.HALF_OPEN:
+            self.breaker.abandon(now)
+
     # Connections
 
     async def connect(self) -> Connection:

@@ -279,23 +279,23 @@ class Relay:
                     self._begin(answer, length, data[start:], now)
                 return
         raw = self._head_bytes + data
-        end = raw.find(b"\r\n\r\n") + 4
-        if end < 4:
-            self._head_bytes = raw
-            if len(raw) > MAX_HEAD_BYTES:
-                self._fail_answer("its answer head is too large")
-            return
-        try:
-            answer, length = self._pump.answers.find(raw[:end])
-        except ValueError as exc:
-            self._fail_answer(str(exc))
-            return
+        while True:
+            end = raw.find(b"\r\n\r\n") + 4
+            if end < 4:
+                self._head_bytes = raw
+                if len(raw) > MAX_HEAD_BYTES:
+                    self._fail_answer("its answer head is too large")
+                return
+            try:
+                answer, length = self._pump.answers.find(raw[:end])
+            except ValueError as exc:
+                self._fail_answer(str(exc))
+                return
+            raw = raw[end:]
+            if answer.head.status >= 200 or answer.head.upgrade:
+                break  # anything else is an interim answer (RFC 9110 §15.2): the real one follows
         self._head_bytes = b""
-        if answer.head.status < 200 and not answer.head.upgrade:
-            if len(raw) > end:  # an interim answer (RFC 9110 §15.2); the real one follows
-                self._receive(raw[end:], now)
-            return
-        self._begin(answer, length, raw[end:], now)
+        self._begin(answer, length, raw, now)
 
     def _deliver_whole(self, answer: Answer, body: bytes, now: float) -> None:
         """A sized answer that came in one piece, with a head that is known: most answers that are not streams."""
@@ -321,6 +321,9 @@ class Relay:
         exchange.first_byte_at = self.last_at = now
         self.answer = answer
         head = answer.head
+        if head.upgrade and self._holds_errors:
+            self._fail_answer("it switched protocols unasked")
+            return
         if head.upgrade:
             self.held = bytearray(rest)
             self._finish(Outcome.TUNNEL)
@@ -463,11 +466,14 @@ class Relay:
     def check(self, now: float) -> None:
         """Called now and then: is anything late?"""
         pace = self._pump.pace
-        if pace.total_deadline_seconds and now - self.exchange.started_at > pace.total_deadline_seconds:
+        if self._pending and now - self.last_at > pace.client_write_idle_seconds:
+            self._finish(Outcome.CLIENT_SLOW)
+        elif self._is_released:
+            return  # complete, but for what the client has still to take
+        elif pace.total_deadline_seconds and now - self.exchange.started_at > pace.total_deadline_seconds:
             self._time_out("the answer took too long in all", Phase.STREAM)
         elif self._pending:
-            if now - self.last_at > pace.client_write_idle_seconds:
-                self._finish(Outcome.CLIENT_SLOW)
+            return
         elif self._body is _Body.HEAD:
             if now - self.exchange.sent_at > self._first_byte_seconds:
                 self._time_out("the backend did not begin to answer in time", Phase.FIRST_BYTE)
@@ -496,7 +502,7 @@ class Relay:
 
     def fail(self, error: BackendError) -> None:
         """End it because of the backend; also called by whoever withdraws the backend or drains the process."""
-        if self.outcome is None:
+        if self.outcome is None and not self._is_released:  # a complete answer that the client still takes stays one
             self.error = error
             self._finish(Outcome.FAILED)
 

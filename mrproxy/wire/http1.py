@@ -293,4 +293,6 @@ def parse_response_head(raw: bytes, dropped: frozenset[bytes] = BACKEND_RESPONSE
         raise ValueError(f"malformed answer head: {exc}") from None
     if not collector.complete:
         raise ValueError("incomplete answer head")
+    if parser.get_http_version() not in ("1.1", "1.0"):
+        raise ValueError("not an HTTP/1.1 answer")
     return ResponseHead(parser.get_status_code(), parser.get_http_version(), collector.headers, dropped)

@@ -6,6 +6,7 @@ Pieces are sent one write each, and the next only when everybody has had the cha
 
 import json
 from collections.abc import Iterable
+from itertools import pairwise
 
 from trio.testing import wait_all_tasks_blocked
 
@@ -86,7 +87,7 @@ def answer_stream(*texts: str) -> Behaviour:
 def cut_into(data: bytes, sizes: Iterable[int]) -> list[bytes]:
     """`data` in pieces that end at these places."""
     places = [0, *sizes, len(data)]
-    return [data[start:stop] for start, stop in zip(places, places[1:], strict=False) if start < stop]
+    return [data[start:stop] for start, stop in pairwise(places) if start < stop]
 
 
 def hang(*pieces: bytes) -> Behaviour:

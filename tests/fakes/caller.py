@@ -16,7 +16,7 @@ _DATA_SEGMENTS_IN = slice(152, 156)
 
 @dataclass
 class Answer:
-    """`payload` has no framing; `chunks` are the payloads of its chunks; `raw` is everything. Not `is_whole`: cut off."""
+    """`payload` has no framing; `chunks` are its pieces; `raw` is everything. Not `is_whole`: it was cut off."""
 
     status: int
     headers: dict[str, str]

@@ -1,7 +1,7 @@
 """A whole relay worker in the test's own trio loop.
 
-`run_gateway` builds the real `mrproxy.app.Worker` from a snapshot in a temporary directory. When its body is over, every
-client it opened leaves, and the worker must be as empty as it was: no slot, lease, relay, entry or connection is left.
+`run_gateway` builds the real `mrproxy.app.Worker` from a snapshot in a temporary directory. When its body is over,
+every client it opened leaves, and the worker must be as empty as it was: no slot, lease, relay, entry or connection.
 """
 
 import socket
@@ -21,8 +21,8 @@ from mrproxy.link.snapshot import write
 from mrproxy.provision import compile_snapshot, open_data_directory, read_secret
 from mrproxy.upstream.backend import Backend as Upstream
 from tests.fakes.caller import KEY, Caller
-from tests.fakes.loop_engine import FakeEngine
 from tests.fakes.log import MemoryLog
+from tests.fakes.loop_engine import FakeEngine
 
 # Limits that nothing here reaches, so that every request passes through every kind of account.
 _AMPLE = {
@@ -35,7 +35,7 @@ _AMPLE = {
 _SETTINGS = Settings(probe_interval_seconds=60, probe_retry_seconds=0.05, probe_deadline_seconds=1, access_log=False)
 
 
-async def wait_until(is_true: Callable[[], object], *, seconds: float = 5) -> None:
+async def wait_until(is_true: Callable[[], object], *, seconds: float = 15) -> None:
     """Wait for a condition; it is looked at whenever the loop comes round. The bound only ends a failing test."""
     with trio.fail_after(seconds):
         while not is_true():
@@ -116,9 +116,7 @@ class Gateway:
         pools = [backend.pool for backend in self.stages.registry.backends.values()] + [self.stages.control.pool]
         try:
             await wait_until(lambda: not self.door.clients)
-            await wait_until(
-                lambda: len(self.stages.poller.sources) == sum(pool.open_connections for pool in pools)
-            )
+            await wait_until(lambda: len(self.stages.poller.sources) == sum(pool.open_connections for pool in pools))
         except trio.TooSlowError:
             pytest.fail(f"clients {len(self.door.clients)}, sources {self.stages.poller.sources}")
         assert self.stages.counters.crashes == self.expected_crashes, self.log.lines
@@ -131,16 +129,17 @@ async def run_gateway(
     backends: tuple[Backend, ...] = (),
     keys: tuple[Key, ...] = (),
     max_concurrent: int = 64,
+    send_bytes: int = 0,
     **settings: object,
 ) -> AsyncIterator[Gateway]:
     """A running worker before these engines, with one key (`KEY`) of one user with every kind of limit.
 
+    `send_bytes`: the kernel's buffer towards each client, which otherwise grows to megabytes.
     What the body raises comes out as it is. A body that ends well is followed by the balance.
     """
     data_directory = open_data_directory(str(directory))
     own = tuple(
-        Backend(kind=engine.kind, url=engine.url, name=engine.name, max_concurrent=max_concurrent)
-        for engine in engines
+        Backend(kind=engine.kind, url=engine.url, name=engine.name, max_concurrent=max_concurrent) for engine in engines
     )
     wanted = replace(
         _SETTINGS,
@@ -153,6 +152,8 @@ async def run_gateway(
     write(data_directory.snapshot, snapshot)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     listener.setblocking(False)
+    if send_bytes:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)  # accepted sockets inherit it
     log = MemoryLog()
     worker = Worker("test", data_directory.snapshot, snapshot, listener, log)  # type: ignore[arg-type]
     gateway = Gateway(worker, listener.getsockname()[1], directory, log)

@@ -132,7 +132,9 @@ Behaviour = Callable[[Turn], Awaitable[None]]
 async def _answer_ok(turn: Turn) -> None:
     usage = {"prompt_tokens": 7, "completion_tokens": 3}
     body = json.dumps({"choices": [{"message": {"content": "hello"}}], "usage": usage}).encode()
-    await turn.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    await turn.send(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
 
 
 class FakeEngine:
@@ -181,7 +183,7 @@ class FakeEngine:
 
     async def wait_turn(self, count: int = 1) -> Turn:
         """The `count`th request, once it has arrived."""
-        with trio.fail_after(5):
+        with trio.fail_after(15):
             while len(self.turns) < count:
                 await self._changed.wait()
         return self.turns[count - 1]

@@ -5,10 +5,12 @@ import json
 import re
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import ollama
 import openai
+from openai.types.chat import ChatCompletionChunk
 
 from bench.children import Child, run_child, wait_for_output, wait_until
 from bench.demo import is_ready, program
@@ -171,3 +174,52 @@ def mock_control(url: str, path: str, body: object = None) -> dict[str, object]:
     answer.raise_for_status()
     found: dict[str, object] = answer.json()
     return found
+
+
+def count_tokens(stream: Iterable[ChatCompletionChunk]) -> int:
+    """Of a streamed chat; a mock engine puts one in an event."""
+    return sum(bool(chunk.choices and chunk.choices[0].delta.content) for chunk in stream)
+
+
+@dataclass
+class Load:
+    """Chats one after the other in each of some threads; `failures` has what was lost, which should be nothing."""
+
+    gateway: Gateway
+    answered: int = 0
+    failures: list[str] = field(default_factory=list)
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, *, streams: bool) -> None:
+        asked = {"model": "mock-8b", "messages": MESSAGES, "max_tokens": 20, "stream": streams}
+        with self.gateway.open_openai() as client:
+            while not self.is_over.is_set():
+                try:
+                    raw = client.chat.completions.with_raw_response.create(**asked)
+                    tokens = count_tokens(raw.parse()) if streams else 20
+                except openai.OpenAIError as exc:
+                    self.failures.append(f"{type(exc).__name__}: {exc}")
+                else:
+                    self.answered += 1
+                    if tokens != 20:
+                        self.failures.append(f"{tokens} tokens of 20: {raw.headers}")
+
+    def wait_for_more(self, count: int) -> None:
+        """Until so many more have been answered than now."""
+        wanted = self.answered + count
+        eventually(lambda: self.answered >= wanted or None, f"{self.answered} answered, {self.failures[-3:]}")
+
+
+@contextmanager
+def under_load(gateway: Gateway, threads: int = 4) -> Iterator[Load]:
+    """Half of the threads stream. At the end of the block every request has ended."""
+    load = Load(gateway)
+    with ThreadPoolExecutor(threads) as pool:
+        running = [pool.submit(load.run, streams=bool(number % 2)) for number in range(threads)]
+        try:
+            load.wait_for_more(threads)
+            yield load
+        finally:
+            load.is_over.set()
+    for each in running:
+        each.result()
