@@ -1,0 +1,101 @@
+"""Who a key belongs to, and who is turned away."""
+
+import pytest
+
+from mrproxy.errors import Code, Refused
+from mrproxy.identity.callers import Identity
+from mrproxy.identity.digest import digest_key
+from mrproxy.link.snapshot import GroupSpec, KeySpec, Snapshot, UserSpec
+
+SECRET = b"s" * 32
+
+
+def spec(key: bytes, **more: object) -> KeySpec:
+    return KeySpec(id=f"id-{key.decode()}", name="", digest=digest_key(SECRET, key).hex(), **more)  # type: ignore[arg-type]
+
+
+def snapshot(*keys: KeySpec) -> Snapshot:
+    return Snapshot(
+        generation=1,
+        created_utc=0.0,
+        groups=(GroupSpec("staff", 2), GroupSpec("other", 5)),
+        users=(UserSpec("ada", "staff"), UserSpec("bob", "staff", 7), UserSpec("eve", "nowhere")),
+        keys=keys,
+        backends=(),
+    )
+
+
+class Callers:
+    """An Identity with a clock that is set by hand."""
+
+    def __init__(self, *keys: KeySpec) -> None:
+        self.now_utc = 1000.0
+        self.identity = Identity(SECRET, lambda: self.now_utc)
+        self.identity.load(snapshot(*keys))
+
+    def code(self, credential: bytes | None) -> Code:
+        with pytest.raises(Refused) as caught:
+            self.identity.identify(credential)
+        assert caught.value.status == 401
+        return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("more", "user", "group", "weight", "flow_id"),
+    [
+        ({"user": "ada"}, "ada", "staff", 2, "user:ada"),
+        ({"user": "bob"}, "bob", "staff", 7, "user:bob"),
+        ({"user": "eve"}, "eve", "nowhere", 1, "user:eve"),
+        ({"user": "gone"}, "gone", "other", 5, "user:gone"),
+        ({}, "", "other", 5, "key:id-a"),
+    ],
+)
+def test_a_key_is_its_user_with_the_users_or_the_groups_weight(
+    more: dict[str, str], user: str, group: str, weight: int, flow_id: str
+) -> None:
+    caller = Callers(spec(b"a", **more)).identity.identify(b"a")
+    assert (caller.key_id, caller.user, caller.group, caller.weight) == ("id-a", user, group, weight)
+    assert (caller.flow_id, caller.models, caller.expires_utc) == (flow_id, None, None)
+
+
+def test_two_keys_of_one_user_are_one_flow() -> None:
+    callers = Callers(spec(b"a", user="ada"), spec(b"b", user="ada"))
+    assert callers.identity.identify(b"a").flow_id == callers.identity.identify(b"b").flow_id
+
+
+def test_a_list_of_models_is_kept() -> None:
+    assert Callers(spec(b"a", models=("m", "n"))).identity.identify(b"a").models == {"m", "n"}
+    assert Callers(spec(b"a", models=())).identity.identify(b"a").models == frozenset()
+
+
+def test_no_key_and_unknown_keys_are_refused() -> None:
+    callers = Callers(spec(b"a"))
+    assert callers.code(None) is Code.MISSING_KEY
+    for credential in (b"", b"b", b"A", b"a ", b"a\x00", b"a" * 100_000, digest_key(SECRET, b"a").hex().encode()):
+        assert callers.code(credential) is Code.INVALID_KEY
+
+
+def test_a_key_ends_at_its_expiry_also_when_it_was_good_before() -> None:
+    callers = Callers(spec(b"a", expires_utc=1001.0))
+    callers.identity.identify(b"a")
+    callers.now_utc = 1000.999
+    callers.identity.identify(b"a")
+    callers.now_utc = 1001.0
+    assert callers.code(b"a") is Code.EXPIRED_KEY
+
+
+def test_a_reload_forgets_keys_that_were_revoked_and_knows_new_ones() -> None:
+    callers = Callers(spec(b"a"), spec(b"b"))
+    callers.identity.identify(b"a")
+    callers.identity.load(snapshot(spec(b"b", user="ada"), spec(b"c")))
+    assert callers.code(b"a") is Code.INVALID_KEY
+    assert callers.identity.identify(b"b").user == "ada"
+    assert callers.identity.identify(b"c").key_id == "id-c"
+
+
+def test_a_flood_of_unknown_keys_leaves_nothing_behind() -> None:
+    callers = Callers(spec(b"a"))
+    callers.identity.identify(b"a")
+    for number in range(1000):
+        callers.code(b"guess-%d" % number)
+    assert len(callers.identity.known) == 1
