@@ -10,7 +10,8 @@ from .results_example import example
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["mock"], ["run"], ["compare"], ["report"], ["fairness"], ["memory"], ["soak"], ["departures"]]
+    "command",
+    [[], ["mock"], ["run"], ["compare"], ["report"], ["fairness"], ["memory"], ["soak"], ["departures"], ["peers"]],
 )
 def test_every_command_explains_itself(command):
     result = CliRunner().invoke(main, [*command, "--help"])
