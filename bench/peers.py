@@ -69,7 +69,7 @@ SMG = Peer(
             "launch --host 127.0.0.1 --port {port} --worker-urls {upstream} --backend vllm --policy round_robin "
             "--disable-retries --disable-circuit-breaker --disable-load-monitoring "
             "--disable-worker-overload-protection --max-concurrent-requests 0 --disable-tokenizer-autoload "
-            "--history-backend none --log-level warn --prometheus-host 127.0.0.1 --prometheus-port {metrics_port} "
+            "--shutdown-grace-period-secs 1 --history-backend none --log-level warn --prometheus-host 127.0.0.1 --prometheus-port {metrics_port} "
             "--worker-startup-check-interval 1"
         )
     ),

@@ -65,8 +65,6 @@ def run_worker(snapshot_path: Path, *, name: str, listen_fd: int) -> None:
     log = open_log(STDERR, utc_now, f"worker {name}").at_level(snapshot.settings.log_level)
     listener = socket.socket(fileno=listen_fd)
     listener.setblocking(False)
-    # Accepted sockets inherit it. The kernel doubles what it is given, and would let a slow reader have 4 MiB.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, snapshot.settings.client_send_buffer_bytes // 2)
     trio.run(Worker(name, snapshot_path, snapshot, listener, log).run)
 
 
@@ -102,6 +100,8 @@ class Worker:
         self._snapshot_path = snapshot_path
         self._snapshot = snapshot
         self._listener = listener
+        # Accepted sockets inherit it. The kernel doubles what it is given, and would let a slow reader have 4 MiB.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.client_send_buffer_bytes // 2)
         self._log = log
         self._drain = trio.Event()
         self._directory: DataDirectory = open_data_directory(str(snapshot_path.parent))

@@ -137,14 +137,14 @@ def test_a_peer_that_ends_at_once_shows_what_it_wrote(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
-@pytest.mark.parametrize("kind", ["--stream", "--no-stream"])
-def test_an_installed_peer_relays_every_byte(engine, peer, kind):
+def test_an_installed_peer_relays_every_byte(engine, peer):
     if not program_path(peer, PEERS_DIRECTORY).exists():
         pytest.skip(f"bench peers install {peer.name}")
+    load = ["--concurrency", "8", "--max-tokens", "5", "--seconds", "0.3", "--warm-seconds", "0.1"]
     with open_peer(peer, engine) as target:
-        arguments = ["run", "--url", target.url, "--mock-url", engine.url, "--model", "mock-8b", kind]
-        load = ["--concurrency", "8", "--max-tokens", "5", "--seconds", "0.3", "--warm-seconds", "0.1"]
-        result = CliRunner().invoke(main, [*arguments, *load, "--json", "-", "--max-lag-ms", "1000"])
-    value = json.loads(result.stdout)
-    assert value["errors"] == {}
-    assert value["fidelity"]["checked"] == value["fidelity"]["identical"] > 0
+        for kind in ("--stream", "--no-stream"):
+            arguments = ["run", "--url", target.url, "--mock-url", engine.url, "--model", "mock-8b", kind, *load]
+            result = CliRunner().invoke(main, [*arguments, "--json", "-", "--max-lag-ms", "1000"])
+            value = json.loads(result.stdout)
+            assert value["errors"] == {}
+            assert value["fidelity"]["checked"] == value["fidelity"]["identical"] > 0
