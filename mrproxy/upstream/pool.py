@@ -78,9 +78,10 @@ class Pool:
         self._idle.append(connection)
 
     def discard(self, connection: Connection) -> None:
-        """It died while idle."""
-        self._idle.remove(connection)
-        self.close_connection(connection)
+        """It died. If it is taken and its exchange has not begun yet, that exchange will find out."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+            self.close_connection(connection)
 
     def close_connection(self, connection: Connection) -> None:
         if connection.fd >= 0:
