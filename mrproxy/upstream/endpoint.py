@@ -34,8 +34,8 @@ class Endpoint:
         # Users copy an SDK's base URL, which ends in /v1; our paths bring their own.
         path = "" if self.unix_path else parts.path.rstrip("/").removesuffix("/v1")
         self.prefix = path.encode()
-        self.shown = f"{parts.scheme}://{self.host}:{self.port}{path}" if not self.unix_path else url
         name = f"[{self.host}]" if ":" in self.host else self.host
+        self.shown = f"{parts.scheme}://{name}:{self.port}{path}" if not self.unix_path else url
         host = name if self.port == default_port else f"{name}:{self.port}"
         self._host_line = b"host: %b\r\n" % (host.encode() or b"localhost")
         self.key_line = b"authorization: Bearer %b\r\n" % api_key.encode() if api_key else b""
