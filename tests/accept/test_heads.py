@@ -140,5 +140,5 @@ def _outcome(cache: HeadCache, raw: bytes) -> tuple[object, ...]:
 def test_a_kept_head_never_answers_for_one_that_reads_differently(heads: list[bytes]) -> None:
     """Invariant: whatever came before, a head has the outcome that it has in an empty cache."""
     cache = HeadCache()
-    for raw in heads + heads:
+    for raw in [raw[: raw.find(b"\r\n\r\n") + 4] for raw in heads + heads]:
         assert _outcome(cache, raw) == _outcome(HeadCache(), raw)
