@@ -159,7 +159,6 @@ async def test_an_http10_client_gets_the_payload_and_then_the_end(tmp_path: Path
         assert got.payload == PAYLOAD
 
 
-@pytest.mark.xfail(reason="the connection stays open, and nothing says where the answer ends")
 async def test_an_http10_client_that_keeps_alive_learns_where_a_stream_ends(tmp_path: Path) -> None:
     """Neither chunks nor a length can tell it, so the connection must end."""
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
@@ -278,7 +277,7 @@ async def test_two_hundred_clients_that_do_not_read_cost_no_memory_and_delay_nob
             assert await reader.read_until(expected) == expected
         # 200 reads that are kept, at most 64 KiB each; the slow ones have not moved anything meanwhile.
         assert resident_bytes() - grown < 200 * 65536
-        assert all(client.lagging for client in gateway.door.clients if client.is_busy)
+        assert sum(bool(client.lagging) for client in gateway.door.clients) == 200
 
 
 def resident_bytes() -> int:
@@ -307,7 +306,6 @@ async def test_a_client_that_takes_nothing_for_too_long_is_closed_and_pays_for_w
         assert gateway.stages.counters.slow_client_closes == 1
 
 
-@pytest.mark.xfail(reason="EPOLLOUT waits for a third of a send buffer of megabytes")
 async def test_a_client_that_takes_a_little_now_and_then_is_not_closed(tmp_path: Path) -> None:
     async with run_engine() as engine, run_gateway(tmp_path, engine, client_write_idle_seconds=0.6) as gateway:
         data = FLOOD[: 6 << 20]
@@ -352,7 +350,6 @@ async def test_an_answer_that_is_none_is_a_502(tmp_path: Path, garbage: bytes) -
         assert (await caller.read_answer()).status == 502
 
 
-@pytest.mark.xfail(reason="the status is noted before anything was sent")
 async def test_broken_chunks_before_the_first_byte_are_a_502_in_the_record_too(tmp_path: Path) -> None:
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
         engine.behaviour = answer(STREAM_HEAD + b"zzz\r\nhello\r\n", closes=True)
@@ -362,7 +359,6 @@ async def test_broken_chunks_before_the_first_byte_are_a_502_in_the_record_too(t
         assert (record.status, record.code) == (502, "backend_failed")
 
 
-@pytest.mark.xfail(reason="one recursion per interim answer")
 async def test_many_interim_answers_are_no_bug_of_ours(tmp_path: Path) -> None:
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
         engine.behaviour = answer(b"HTTP/1.1 100 Continue\r\n\r\n" * 2500 + sized(chat_answer()))
@@ -371,8 +367,6 @@ async def test_many_interim_answers_are_no_bug_of_ours(tmp_path: Path) -> None:
         assert gateway.stages.counters.crashes == 0
 
 
-@pytest.mark.xfail(reason="taken for a tunnel that nobody ends")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_switching_protocols_unasked_is_a_502_and_the_connection_is_closed(tmp_path: Path) -> None:
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
         engine.behaviour = answer(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n")
