@@ -144,9 +144,9 @@ def report(
 ) -> None:
     value = compare.rows_as_json(plan, rows)
     if output is not None:
-        output.write_text(json.dumps(value, indent=1))
+        write_report(output, json.dumps(value, indent=1))
     if html_path is not None:
-        html_path.write_text(render_compare_html(value))
+        write_report(html_path, render_compare_html(value))
     if as_json:
         click.echo(json.dumps(value, indent=1))
     else:
@@ -154,6 +154,12 @@ def report(
             print_workload(workload, [row for row in rows if row.workload == workload])
     if any(row.errors for row in rows):
         sys.exit(2)
+
+
+def write_report(path: Path, text: str) -> None:
+    """Into a folder that need not exist: minutes of measuring must not be lost for want of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 def print_workload(workload: str, rows: list[compare.Row]) -> None:

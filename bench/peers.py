@@ -69,8 +69,8 @@ SMG = Peer(
             "launch --host 127.0.0.1 --port {port} --worker-urls {upstream} --backend vllm --policy round_robin "
             "--disable-retries --disable-circuit-breaker --disable-load-monitoring "
             "--disable-worker-overload-protection --max-concurrent-requests 0 --disable-tokenizer-autoload "
-            "--shutdown-grace-period-secs 1 --history-backend none --log-level warn --prometheus-host 127.0.0.1 --prometheus-port {metrics_port} "
-            "--worker-startup-check-interval 1"
+            "--history-backend none --log-level warn --prometheus-host 127.0.0.1 --prometheus-port {metrics_port} "
+            "--worker-startup-check-interval 1 --shutdown-grace-period-secs 1"
         )
     ),
     RUST_ENVIRONMENT,

@@ -4,7 +4,7 @@ from click.testing import CliRunner
 
 from bench.cli import main
 from bench.compare import NGINX, Row
-from bench.compare_command import parse_pids, print_workload, running_target, split_pair
+from bench.compare_command import parse_pids, print_workload, running_target, split_pair, write_report
 
 from .test_compare import sample
 
@@ -25,6 +25,11 @@ def test_a_table_shows_ratios_and_processes_and_errors(capsys):
     assert "2.00 (2.00–2.00)" in out
     assert "+0.50" in out
     assert "ours: b 2.0 µs, a 1.0 µs" in out
+
+
+def test_a_report_makes_its_folder(tmp_path):
+    write_report(tmp_path / "new" / "compare.json", "{}")
+    assert (tmp_path / "new" / "compare.json").read_text() == "{}"
 
 
 @pytest.mark.slow
