@@ -113,10 +113,11 @@ class Fiber:
                 is_over = await self._drive()
         except Exception as exc:
             error = exc
-        self._scope = None
-        if is_over:
-            self._end(error)
-        elif self._is_leaving:
+        finally:  # a Cancelled from above passes through here, and is an end too
+            self._scope = None
+            if is_over:
+                self._end(error)
+        if not is_over and self._is_leaving:
             self._throw()
 
     @types.coroutine
