@@ -55,7 +55,8 @@ class _Runnable(trio.abc.Instrument):
         self.count += 1
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.count -= 1
+        if self.count:  # tasks that were scheduled before we began to count are not ours to subtract
+            self.count -= 1
 
 
 class Poller:
