@@ -4,7 +4,7 @@ A *pool* is the set of backends that serve one model natively in one dialect; it
 The index is rebuilt when a probe brings news (once in minutes), read on every request (one dict lookup).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 import trio
@@ -12,6 +12,7 @@ import trio
 from mrproxy.canonical.models import Model
 from mrproxy.config import Settings
 from mrproxy.counters import Counters
+from mrproxy.errors import Code
 from mrproxy.link.snapshot import BackendSpec
 from mrproxy.sockets import Poller
 from mrproxy.upstream.backend import Backend
@@ -40,7 +41,9 @@ class Registry:
         self._counters = counters
         self._poller = poller
         self._crashed = crashed
+        self._retiring: set[Backend] = set()
         self._scopes: dict[str, trio.CancelScope] = {}
+        self._applying = trio.Lock()  # a reload by signal and one by command must not each start the same backend
         self._pools: dict[str, dict[str, ModelPool]] = {dialect: {} for dialect in _DIALECTS}
         self._by_key: dict[str, ModelPool] = {}
 
@@ -51,37 +54,51 @@ class Registry:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Own the backends' nurseries until cancelled. Started when each has been probed once, or was late to answer."""
+        """Own the backends' nurseries until cancelled. Started when each was probed once, or was late to answer."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             for spec in specs:
-                await self._add(spec, settings)
-            with trio.move_on_after(settings.probe_deadline_seconds):
-                while not all(backend.is_known or backend.last_probe_error for backend in self.backends.values()):
-                    await trio.sleep(0.02)
+                backend, scope = await self._start(spec, settings)
+                self._admit(backend, scope)
+            await _wait_until_heard_of(self.backends.values(), settings)
             task_status.started()
             await trio.sleep_forever()
 
     async def apply(self, specs: Sequence[BackendSpec], settings: Settings) -> None:
-        """A reload: new ones start, changed addresses are replaced, the missing finish what they have and go."""
-        wanted = {spec.name: spec for spec in specs}
-        for name, backend in list(self.backends.items()):
-            spec = wanted.get(name)
-            if spec is None or spec.url != backend.spec.url or spec.kind != backend.spec.kind:
-                self._retire(backend, settings)
-            else:
-                backend.apply(spec, settings)
-        for name, spec in wanted.items():
-            if name not in self.backends:
-                await self._add(spec, settings)
-        self._rebuild()
+        """A reload: new ones start, changed addresses are replaced, the missing finish what they have and go.
 
-    async def _add(self, spec: BackendSpec, settings: Settings) -> None:
+        The old ones go when the new ones have been heard of: a model that moves is somewhere all the time.
+        """
+        async with self._applying:
+            started = [await self._start(spec, settings) for spec in specs if not self._has(spec)]
+            await _wait_until_heard_of([backend for backend, _ in started], settings)
+            wanted = {spec.name: spec for spec in specs}
+            for name, backend in list(self.backends.items()):
+                if name in wanted and self._has(wanted[name]):
+                    backend.apply(wanted[name], settings)
+                else:
+                    self._retire(backend, settings)
+            for backend, scope in started:
+                self._admit(backend, scope)
+            self._rebuild()
+
+    def _has(self, spec: BackendSpec) -> bool:
+        """That very server; its numbers may be other ones."""
+        backend = self.backends.get(spec.name)
+        return backend is not None and (spec.url, spec.kind) == (backend.spec.url, backend.spec.kind)
+
+    async def _start(self, spec: BackendSpec, settings: Settings) -> tuple[Backend, trio.CancelScope]:
+        """It is probed from now on, and not routed to before it is admitted."""
         backend = Backend(spec, settings, self._counters, self._poller, trio.current_time())
-        backend.changed = self._rebuild
-        self.backends[spec.name] = backend
-        scope = self._scopes[spec.name] = trio.CancelScope()
+        scope = trio.CancelScope()
         await self._nursery.start(self._keep_running, backend, scope, name=f"backend {spec.name}")
+        return backend, scope
+
+    def _admit(self, backend: Backend, scope: trio.CancelScope) -> None:
+        backend.changed = self._rebuild
+        self.backends[backend.name] = backend
+        self._scopes[backend.name] = scope
+        self._rebuild()
 
     async def _keep_running(
         self, backend: Backend, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
@@ -107,7 +124,25 @@ class Registry:
         del self.backends[backend.name]
         scope = self._scopes.pop(backend.name)
         backend.is_draining = True
-        self._nursery.start_soon(_end_when_idle, backend, scope, settings.drain_seconds, name=f"retire {backend.name}")
+        self._retiring.add(backend)
+        self._nursery.start_soon(
+            self._end_when_idle, backend, scope, settings.drain_seconds, name=f"retire {backend.name}"
+        )
+
+    async def _end_when_idle(self, backend: Backend, scope: trio.CancelScope, drain_seconds: float) -> None:
+        with trio.move_on_after(drain_seconds):
+            while backend.in_flight:  # noqa: ASYNC110  rare, and an Event would sit on every release
+                await trio.sleep(0.05)
+        scope.cancel(reason="withdrawn")
+        self._retiring.discard(backend)
+
+    def withdraw_all(self, reason: str, code: Code) -> None:
+        """End every exchange with any backend, retiring ones too."""
+        for backend in (*self.backends.values(), *self._retiring):
+            backend.withdraw(reason, code)
+
+    def _are_all_probed(self) -> bool:
+        return all(backend.is_known or backend.last_probe_error for backend in self.backends.values())
 
     # What routing reads
 
@@ -222,8 +257,13 @@ def _version_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdigit() else 0 for part in version.split("-")[0].split("."))
 
 
-async def _end_when_idle(backend: Backend, scope: trio.CancelScope, drain_seconds: float) -> None:
-    with trio.move_on_after(drain_seconds):
-        while backend.in_flight:  # noqa: ASYNC110  rare, and an Event would sit on every release
-            await trio.sleep(0.05)
-    scope.cancel(reason="withdrawn")
+async def _wait_until_heard_of(backends: Collection[Backend], settings: Settings) -> None:
+    """Until each has been probed once, well or not; the slow ones are not waited for."""
+    with trio.move_on_after(settings.probe_deadline_seconds):
+        while not all(backend.is_known or backend.last_probe_error for backend in backends):  # noqa: ASYNC110  rare
+            await trio.sleep(0.02)
+
+
+def _is_elsewhere(spec: BackendSpec, known: BackendSpec) -> bool:
+    """Not the same server any more, or not under the same account."""
+    return (spec.url, spec.kind, spec.api_key) != (known.url, known.kind, known.api_key)
