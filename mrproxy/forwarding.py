@@ -23,6 +23,8 @@ from mrproxy.wire.http1 import HOP_BY_HOP, PLAIN_RESPONSE
 _CONNECT_SECONDS = 2.0
 # Exports are streamed; a page takes milliseconds. Beyond this the control plane hangs.
 _FIRST_BYTE_SECONDS = 60.0
+# No key is asked here, so nobody may make us keep much: forms and JSON of the admin API are smaller.
+_MAX_BODY_BYTES = 1 << 20
 _OURS = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"}
 
 
@@ -46,13 +48,18 @@ class ControlUplink:
             with trio.fail_after(_CONNECT_SECONDS):
                 return self.pool.add(await connect_unix(self._socket_path))
         except (OSError, trio.TooSlowError) as exc:
-            raise Refused(Code.CONTROL_UNAVAILABLE, "the control plane is not available at the moment") from exc
+            raise _unavailable() from exc
+
+
+def _unavailable() -> Refused:
+    return Refused(Code.CONTROL_UNAVAILABLE, "the control plane is not available at the moment")
 
 
 async def forward(client: Client, head: Head, exchange: Exchange, uplink: ControlUplink, lines: bytes) -> None:
     """One exchange with the control plane, WebSocket upgrades included. Raises ProxyError and Departed."""
-    body = await client.read_body(head)
+    body = await client.read_body(head, _MAX_BODY_BYTES)
     client.begin()
+    uplink.pump.counters.control_forwards += 1
     payload = _request(head, body, exchange.request_id, client.address)
     exchange.answer_lines = lines
     relay, outcome = await _exchange(client, head, exchange, uplink, payload)
@@ -62,8 +69,11 @@ async def forward(client: Client, head: Head, exchange: Exchange, uplink: Contro
         case Outcome.TUNNEL:
             await _tunnel(client, relay, exchange)
         case Outcome.FAILED:
-            assert relay.error is not None
-            raise relay.error
+            error = relay.error
+            assert error is not None
+            if error.code is Code.BACKEND_FAILED and not exchange.answer_bytes:  # it ended with our request in hand
+                raise _unavailable() from error
+            raise error
         case _:
             raise Departed
 
