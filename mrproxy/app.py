@@ -183,7 +183,11 @@ class Worker:
         await self._drain.wait()
         self._log.info("draining", connections=len(self._door.clients))
         await trio.sleep(self._stages.settings.drain_seconds)
-        for backend in self._stages.registry.backends.values():
+        backends = self._stages.registry.backends.values()
+        for backend in backends:
+            backend.is_draining = True  # a slot that is freed now goes to nobody
+        self._stages.scheduler.refuse_waiting()
+        for backend in backends:
             backend.withdraw("the gateway is shutting down", Code.DRAINING)
         await trio.sleep(_GOODBYE_SECONDS)
         everything.cancel(reason="the drain deadline has passed")

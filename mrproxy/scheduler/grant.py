@@ -153,7 +153,7 @@ class Scheduler(Generic[B]):
     async def wait_grant(self, job: Job, affinity_key: int = 0) -> Grant[B]:
         """A grant, at once or in turn. Cancelled: the job is out of the queue and holds nothing.
 
-        Refused: NO_BACKEND (nothing routable now), FLOW_QUEUE_FULL, QUEUE_FULL, QUEUE_TIMEOUT.
+        Refused: NO_BACKEND (nothing routable now), FLOW_QUEUE_FULL, QUEUE_FULL, QUEUE_TIMEOUT, DRAINING.
         """
         grant = self.try_grant(job, affinity_key)
         if grant is not None:
@@ -208,6 +208,11 @@ class Scheduler(Generic[B]):
         for model in tuple(self._waiting):
             self._fill(model)
 
+    def refuse_waiting(self) -> None:
+        """The end of a drain: who still waits is told so, instead of being granted what will be cut off at once."""
+        for waiter in tuple(self._waiters.values()):
+            waiter.channel.close()
+
     def finish(self, grant: Grant[B], true_cost_tokens: int | None) -> None:
         """A grant has ended; `Grant.release` calls it, once."""
         backend = grant.backend
@@ -215,6 +220,11 @@ class Scheduler(Generic[B]):
         self._discipline.settle(grant.job, true_cost_tokens)
         if self._waiting:
             self.slot_freed(backend)
+
+    def refuse_waiting(self) -> None:
+        """Everybody who waits hears DRAINING; who comes later may still be granted."""
+        for waiter in self._waiters.values():
+            waiter.channel.close()
 
     @property
     def waiting_total(self) -> int:
@@ -234,6 +244,9 @@ class Scheduler(Generic[B]):
         try:
             with trio.move_on_after(self.settings.queue_deadline_seconds):
                 return await receive.receive()
+        except trio.EndOfChannel:
+            self._withdraw(job, waiter)
+            raise Refused(Code.DRAINING, "the gateway is shutting down") from None
         except BaseException:
             self._withdraw(job, waiter)
             raise

@@ -282,6 +282,21 @@ async def test_a_job_whose_model_becomes_unroutable_waits_for_its_return(autojum
         assert waiters.flows() == ["patient"]
 
 
+async def test_at_the_end_of_a_drain_who_waits_is_refused_and_leaves_no_trace(autojump_clock):
+    backend = FakeBackend()
+    queue = scheduler(backend)
+    grant = queue.try_grant(job())
+    async with trio.open_nursery() as nursery:
+        waiters = Waiters(queue, nursery)
+        await waiters.add(job("a"))
+        await waiters.add(job("b"))
+        queue.refuse_waiting()
+        await trio.testing.wait_all_tasks_blocked()
+    grant.release()
+    assert waiters.refused == [Code.DRAINING, Code.DRAINING]
+    assert (queue.waiting_total, backend.in_flight) == (0, 0)
+
+
 async def test_more_slots_are_filled_when_they_are_announced(autojump_clock):
     backend = FakeBackend()
     subject = scheduler(backend)
