@@ -46,17 +46,19 @@ class Lagging(Protocol):
 
 
 class _Runnable(trio.abc.Instrument):
-    """Counts the tasks that trio has scheduled and not yet run: while there are any, nobody may linger."""
+    """The tasks that trio has scheduled and not yet run: while there are any, nobody may linger.
+
+    A set and not a count: tasks that were scheduled before we looked took a count below zero for good.
+    """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.tasks: set[trio.lowlevel.Task] = set()
 
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:
-        self.count += 1
+        self.tasks.add(task)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self.count:  # tasks that were scheduled before we began to count are not ours to subtract
-            self.count -= 1
+        self.tasks.discard(task)
 
 
 class Poller:
@@ -106,6 +108,7 @@ class Poller:
         self.now = clock()
         runnable = _Runnable()
         trio.lowlevel.add_instrument(runnable)
+        waiting = runnable.tasks
         try:
             task_status.started()
             while True:
@@ -113,15 +116,15 @@ class Poller:
                     await wait_readable(fd)
                 turn_ends_at = clock() + _TURN_SECONDS
                 while True:
-                    events = epoll.poll(0 if again or runnable.count > 0 else _LINGER_SECONDS, _EVENTS_PER_TURN)
+                    events = epoll.poll(0 if again or waiting else _LINGER_SECONDS, _EVENTS_PER_TURN)
                     self.now = now = clock()
                     if events:
                         self._serve(events)
-                    elif not again and runnable.count <= 0:
+                    elif not again and not waiting:
                         break
                     if again:
                         self._serve_again()
-                    if runnable.count > 0 or now > turn_ends_at:
+                    if waiting or now > turn_ends_at:
                         await checkpoint()
                         turn_ends_at = clock() + _TURN_SECONDS
         finally:
