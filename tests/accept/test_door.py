@@ -1,0 +1,123 @@
+"""The front door: how many may come in, and what a flood of strangers costs."""
+
+import gc
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.fakes.behaviours import hang
+from tests.fakes.caller import chat, request
+from tests.fakes.gateway import Gateway, run_gateway, wait_until
+from tests.fakes.loop_engine import run_engine
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "max_connections_per_address"])
+async def test_connections_beyond_the_limit_are_told_503_and_closed(tmp_path: Path, limit: str) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine, **{limit: 3}) as gateway:
+        callers = [await gateway.connect() for _ in range(3)]
+        await wait_until(lambda: len(gateway.door.clients) == 3)
+        refused = await gateway.connect()
+        got = await refused.read_answer()
+        assert (got.status, got.json["error"]["code"]) == (503, "too_many_connections")
+        assert (got.headers["retry-after"], got.headers["connection"]) == ("1", "close")
+        assert await refused.read_to_end() == b""
+        for caller in callers:  # those inside are served
+            await caller.ask()
+            assert (await caller.read_answer()).status == 200
+        await callers.pop().leave()
+        await wait_until(lambda: len(gateway.door.clients) == 2)
+        again = await gateway.connect()
+        await again.ask()
+        assert (await again.read_answer()).status == 200
+        assert gateway.stages.counters.connections_refused == 1
+
+
+async def flood(gateway: Gateway, name: str, count: int) -> None:
+    """So many requests, each with another wrong key, on a few connections."""
+
+    async def one(first: int) -> None:
+        caller = await gateway.connect()
+        for index in range(first, count, 10):
+            await caller.send(request(body=chat(), key=f"{name}-{index}"))
+            assert (await caller.read_answer()).status == 401
+        await caller.leave()
+
+    async with trio.open_nursery() as nursery:
+        for first in range(10):
+            nursery.start_soon(one, first)
+    gateway.callers.clear()
+    await wait_until(lambda: not gateway.door.clients)
+
+
+async def test_a_flood_of_invalid_keys_leaves_no_trace_in_memory_or_journal(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        blocks = []
+        for name in ("first", "second", "third", "fourth"):
+            await flood(gateway, name, 1250)
+            gateway.door.heads.forget()  # a bounded cache, with a test of its own
+            gc.collect()
+            blocks.append(sys.getallocatedblocks())
+        growth = max(blocks[2:]) - max(blocks[:2])
+        assert growth < 2500 // 10, f"objects stay behind: {blocks}"
+        assert gateway.stages.counters.refused["invalid_key"] == 5000
+        assert not gateway.records()
+        assert not engine.turns
+        caller = await gateway.connect()
+        await caller.ask()
+        assert (await caller.read_answer()).status == 200
+
+
+async def test_the_cache_of_heads_is_bounded(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        await flood(gateway, "stranger", 3000)
+        sizes = [len(value) for value in vars(gateway.door.heads).values() if isinstance(value, dict)]
+        assert all(size <= 2048 for size in sizes)
+
+
+async def test_strangers_upload_nothing(tmp_path: Path) -> None:
+    """The key is looked at before the body is read."""
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        caller = await gateway.connect()
+        await caller.send(request(body=b"x" * 50_000_000, key="nobodys")[:1000])
+        got = await caller.read_answer()
+        assert (got.status, got.headers["connection"]) == (401, "close")
+
+
+async def test_many_connections_at_once_are_all_served(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+
+        async def one() -> None:
+            caller = await gateway.connect()
+            await caller.ask()
+            assert (await caller.read_answer()).status == 200
+            await caller.leave()
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(300):
+                nursery.start_soon(one)
+        assert gateway.stages.counters.connections == 300
+
+
+async def test_a_connection_that_crashes_ends_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        engine.behaviour = hang()
+        streaming = await gateway.connect()
+        await streaming.ask()
+        await engine.wait_turn()
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("a bug")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(gateway.stages.identity), "identify", broken)
+            caller = await gateway.connect()
+            await caller.ask()
+            assert await caller.read_to_end() == b""
+        gateway.expected_crashes = 1
+        assert gateway.log.events("unexpected error")
+        assert gateway.backend().in_flight == 1
+        assert len(gateway.door.clients) == 1
