@@ -187,8 +187,7 @@ class Worker:
         for backend in backends:
             backend.is_draining = True  # a slot that is freed now goes to nobody
         self._stages.scheduler.refuse_waiting()
-        for backend in backends:
-            backend.withdraw("the gateway is shutting down", Code.DRAINING)
+        self._stages.registry.withdraw_all("the gateway is shutting down", Code.DRAINING)
         await trio.sleep(_GOODBYE_SECONDS)
         everything.cancel(reason="the drain deadline has passed")
 
@@ -212,6 +211,7 @@ class Worker:
             return str(exc)
         stages, settings = self._stages, snapshot.settings
         self._snapshot = snapshot
+        self._log = self._log.at_level(settings.log_level)
         stages.settings = settings
         stages.scheduler.settings = settings
         stages.control.pump.pace = settings

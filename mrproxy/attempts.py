@@ -300,7 +300,7 @@ class Attempts:
             self._charge(Usage(self._estimated_prompt(), tokens), UsageState.PARTIAL)
 
     def _settle_failed(self, error: BackendError) -> None:
-        """The backend failed: what reached the client is billed. An engine's refusal counts as a request, for nothing."""
+        """The backend failed: what reached the client is billed; an engine's refusal costs nothing but a request."""
         if self.exchange.answer_bytes:
             self._settle_unfinished()
             return

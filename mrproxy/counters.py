@@ -59,11 +59,29 @@ class Counters:
     """Every number of one worker."""
 
     __slots__ = (
-        "bytes_in", "bytes_out", "client_departures", "completion_tokens", "connections", "connections_refused",
+        "bytes_in",
+        "bytes_out",
+        "client_departures",
+        "completion_tokens",
+        "connections",
+        "connections_refused",
         "control_forwards",
-        "crashes", "duration", "event_loop_lag_seconds", "event_loop_lag_worst_seconds", "inter_token",
-        "prompt_tokens", "queue_wait", "refused", "relayed_events", "requests", "retries", "slow_client_closes",
-        "relayed_events", "ttft", "upstream_connects", "usage_states",
+        "crashes",
+        "duration",
+        "event_loop_lag_seconds",
+        "event_loop_lag_worst_seconds",
+        "inter_token",
+        "prompt_tokens",
+        "queue_wait",
+        "refused",
+        "relayed_events",
+        "relayed_events",
+        "requests",
+        "retries",
+        "slow_client_closes",
+        "ttft",
+        "upstream_connects",
+        "usage_states",
     )  # fmt: skip
 
     def __init__(self) -> None:

@@ -62,7 +62,7 @@ class ExpressWay:
         except Refused:
             return False
         job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)
-        grant = stages.scheduler.try_grant(job)
+        grant = stages.scheduler.try_grant(job, stages.affinity_key(body))
         connection = None
         if grant is not None and not grant.backend.spec.aliases:
             connection = grant.backend.pool.take()

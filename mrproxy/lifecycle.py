@@ -1,6 +1,6 @@
 """Shell. One request, from its head to its journal record: every stage is called from here, in order.
 
-    head → route and dialect → caller → body → ledger entry → grant → lease → relay → settled entry → journal
+    head → route and dialect → caller → body → ledger entry → grant → relay → settled entry → journal
 What a stage decides is in that stage; what is here is the order, and who holds what for how long. Whatever happens,
 leaving the `with` of an entry refunds it, of a grant frees its slot, of a relay ends it: cancellation (the client left)
 needs no code of its own. A feature that is not visible here or in one stage is in the wrong place.
@@ -11,10 +11,10 @@ import trio
 
 from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
-from mrproxy.answers import encode_engine_refusal, encode_refusal
+from mrproxy.answers import early_head, encode_engine_refusal, encode_refusal
 from mrproxy.attempts import Attempts, EngineRefused
 from mrproxy.canonical.exchange import CLIENT_DEPARTED, CLIENT_DEPARTED_STATUS, Exchange, UsageState
-from mrproxy.canonical.request import Operation, Request
+from mrproxy.canonical.request import Request, Shape
 from mrproxy.dialects.openai import OPENAI
 from mrproxy.dialects.routes import Way
 from mrproxy.errors import ClientError, Code, ProxyError, Refused
@@ -27,6 +27,7 @@ from mrproxy.scheduler.job import Job
 from mrproxy.stages import Stages
 from mrproxy.upstream.backend import Backend
 from mrproxy.upstream.registry import ModelPool
+from mrproxy.wire.chunked import LAST_CHUNK
 
 
 async def serve_connection(client: Client, stages: Stages) -> None:
@@ -71,6 +72,10 @@ async def serve(client: Client, head: Head, stages: Stages, begun: Attempts | No
     except ProxyError as error:
         if exchange.answer_bytes:  # too late for a status; what could be said in the stream was said
             return False
+        if exchange.is_early:
+            event = route.dialect.encode_stream_error(error, exchange.request_id)
+            await client.send_all(b"%x\r\n%b\r\n%b" % (len(event), event, LAST_CHUNK))
+            return False
         await refuse(client, head, exchange, error, stages)
     client.end()
     return exchange.keep_alive
@@ -97,7 +102,10 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
         with stages.ledger.open_entry(caller, tokens, now) as entry:  # 429 here; settled or refunded on every exit
             exchange.answer_lines = stages.answer_lines(head, exchange, stages.ledger.ratelimit_headers(caller, now))
             job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)
-            grant = stages.scheduler.try_grant(job) or await wait_turn(client, job, stages)
+            affinity_key = stages.affinity_key(body)
+            grant = stages.scheduler.try_grant(job, affinity_key)
+            if grant is None:
+                grant = await wait_turn(client, head, request, exchange, job, affinity_key, stages)
             await Attempts(client, head, request, exchange, stages, caller, entry, grant).run()
     except ProxyError as error:
         exchange.code = error.code
@@ -111,10 +119,49 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
         stages.record(exchange, caller, client.address, stages.poller.clock())
 
 
-async def wait_turn(client: Client, job: Job, stages: Stages) -> Grant[Backend]:
-    """In the queue, with its deadline. Raises Refused."""
+async def wait_turn(
+    client: Client,
+    head: Head,
+    request: Request,
+    exchange: Exchange,
+    job: Job,
+    affinity_key: int,
+    stages: Stages,
+) -> Grant[Backend]:
+    """In the queue, with its deadline. Raises Refused. If configured, a stream that waits says so now and then."""
     await client.fiber.become_task()
-    return await stages.scheduler.wait_grant(job)
+    interval = stages.settings.waiting_comment_seconds
+    if not interval or request.shape is not Shape.SSE or head.http.http10:
+        return await stages.scheduler.wait_grant(job, affinity_key)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(comment_while_waiting, client, exchange, interval, nursery.cancel_scope)
+        failure: Refused | None = None
+        try:
+            grant = await stages.scheduler.wait_grant(job, affinity_key)
+        except Refused as refusal:  # ours and expected: carried by value out of the nursery
+            failure = refusal
+        nursery.cancel_scope.cancel(reason="the wait is over")
+    if failure is not None:
+        raise failure
+    return grant
+
+
+async def comment_while_waiting(
+    client: Client, exchange: Exchange, interval_seconds: float, waiting: trio.CancelScope
+) -> None:
+    """SSE comments keep proxies in between from hanging up. The first one sends the head: from then on it is a 200."""
+    while True:
+        await trio.sleep(interval_seconds)
+        comment = b": waiting\n\n"
+        chunk = b"%x\r\n%b\r\n" % (len(comment), comment)
+        if not exchange.is_early:
+            exchange.is_early = True
+            exchange.status = 200
+            chunk = early_head(exchange.answer_lines) + chunk
+        if not client.send_at_once(chunk):
+            waiting.cancel(reason="the client does not read")
+            client.leave()
+            return
 
 
 def note_departure(client: Client, exchange: Exchange, stages: Stages) -> None:

@@ -28,7 +28,8 @@ async def answer_locally(client: Client, head: Head, exchange: Exchange, stages:
     allowed: frozenset[str] | None = None
     if operation not in _OPEN:
         allowed = stages.identity.identify(head.credential).models
-    await client.read_body(head)
+    if not client.skip_body(head):  # nothing here takes a body, and nobody may make us keep one
+        exchange.keep_alive = False
     client.begin()
     status, kind, body, extra = 200, JSON, b"", b""
     match operation:

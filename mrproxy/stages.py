@@ -5,6 +5,7 @@ between.
 """
 
 import os
+import zlib
 from dataclasses import dataclass, field
 
 from mrproxy.accept.heads import Head
@@ -27,6 +28,8 @@ from mrproxy.upstream.registry import Registry
 from mrproxy.upstream.retry_budget import RetryBudget
 
 LANE = "straight"
+# SDKs put the messages first; a system prompt that is shared is usually longer than this.
+_PREFIX_BYTES = 1024
 _NOTHING = Usage(None, None)
 
 
@@ -61,6 +64,10 @@ class Stages:
     def next_request_id(self) -> bytes:
         self._started_requests = count = self._started_requests + 1
         return b"%b%016x" % (self._id_prefix, count)
+
+    def affinity_key(self, body: bytes) -> int:
+        """What the prompt begins with, as a number: equal beginnings go where their KV cache is warm."""
+        return zlib.crc32(body[:_PREFIX_BYTES]) if self.settings.placement == "affinity" else 0
 
     def estimate(self, model: str, request: Request, operation: Operation) -> int:
         """Tokens it will probably take, for the ledger and the scheduler."""

@@ -19,10 +19,10 @@ WITHOUT_ROOT = [path for path in OURS if path != ROOT / "mrproxy" / "__init__.py
 # Lower may not import higher; names on one line that are not siblings (below) may import each other.
 LAYERS = (
     {"errors", "config", "counters", "clock"},
-    {"canonical", "wire", "link", "sockets"},
+    {"canonical", "wire", "link", "sockets", "fibers"},
     {"dialects"},
     {"accept", "identity", "ledger", "scheduler", "upstream"},
-    {"lifecycle", "stages", "attempts", "answers", "forwarding", "listing", "commands"},
+    {"lifecycle", "stages", "attempts", "answers", "express", "forwarding", "listing", "commands"},
     {"control", "storage", "telemetry"},
     {"app", "supervisor", "child", "provision", "discovery"},
     {"cli", "__main__"},
@@ -39,7 +39,7 @@ MAY_USE_LOWLEVEL = {"sockets.py", "upstream/pump.py"}
 
 # A bug is never a refusal: `except Exception` stands at the borders that keep one failure from ending the others.
 MAY_CATCH_EVERYTHING = {
-    "accept/door.py": "the connection's border",
+    "fibers.py": "the connection's border: a fiber's end is reported to accept/door.py, with its error",
     "upstream/registry.py": "the backend's border",
     "sockets.py": "one epoll serves many connections and backends: the same two borders, at their sources",
 }

@@ -46,10 +46,11 @@ Express = Callable[["Client", Head], bool]
 
 
 class Client:
-    """A connection. `is_busy` is true while a request is being served: then a departure cancels `scope`."""
+    """A connection. `is_busy` is true while a request is being served: then a departure ends the fiber."""
 
     __slots__ = (
-        "_express", "_heads", "_idle_head", "_inbox", "_last_head", "_poller", "_pushed_back", "_reader", "_writer", "address", "begun", "content_length", "deadline_at", "fiber",
+        "_express", "_heads", "_idle_head", "_inbox", "_is_idle", "_last_head", "_poller", "_pushed_back", "_reader",
+        "_writer", "address", "begun", "content_length", "deadline_at", "fiber",
         "has_unread_body", "is_busy", "is_draining", "is_gone", "is_readable", "is_tunnel", "lagging", "requests",
         "settings", "sock",
     )  # fmt: skip
@@ -81,6 +82,7 @@ class Client:
         self.begun: Begun | None = None
         self._express = express
         self._last_head: Head | None = None
+        self._is_idle = False
         self._idle_head: Head | None = None  # while idle: the head that an express request must repeat
         self._poller = poller
         self._heads = heads
@@ -121,7 +123,7 @@ class Client:
         self.is_draining = True
         if self.is_tunnel:
             self.leave()  # a WebSocket has no end to wait for
-        elif self._reader.is_waited_for and not self._inbox and not self.is_busy:
+        elif self._is_idle and self._reader.is_waited_for and not self.is_busy:
             self._reader.wake(Wake.DRAIN)
 
     def leave(self) -> None:
@@ -189,9 +191,9 @@ class Client:
                     break
                 self._check_unfinished_head(inbox)
             if not inbox:
-                self._idle_head = self._last_head
+                self._is_idle, self._idle_head = True, self._last_head
             data = await self._receive(Code.HEAD_TIMEOUT if inbox else None)
-            self._idle_head = None
+            self._is_idle, self._idle_head = False, None
             if not data:
                 if inbox and not self.is_draining:
                     raise Departed
@@ -224,18 +226,23 @@ class Client:
         if inbox[0] < 32 or inbox[0] > 126:
             raise ClientError(Code.BAD_REQUEST, "this is not an HTTP/1.1 request", closes=True)
 
-    async def read_body(self, head: Head) -> bytes:
-        """The whole body. Raises ClientError (too large, too slow, malformed) and Departed."""
+    async def read_body(self, head: Head, max_bytes: int | None = None) -> bytes:
+        """The whole body, of `max_body_bytes` or `max_bytes` at most.
+
+        Raises ClientError (too large, too slow, malformed) and Departed.
+        """
+        if max_bytes is None:
+            max_bytes = self.settings.max_body_bytes
         length = self.content_length
         inbox = self._inbox
         if 0 <= length <= len(inbox):
             self._inbox = inbox[length:]
             self.has_unread_body = False
             return inbox[:length] if self._inbox else inbox
-        if length > self.settings.max_body_bytes:
-            raise self._too_large()
+        if length > max_bytes:
+            raise _too_large(max_bytes)
         if head.http.chunked:
-            return await self._read_chunked(head)
+            return await self._read_chunked(head, max_bytes)
         if length < 0:
             return b""
         await self._continue(head)
@@ -251,7 +258,7 @@ class Client:
         self.has_unread_body = False
         return bytes(memoryview(body)[:length])
 
-    async def _read_chunked(self, head: Head) -> bytes:
+    async def _read_chunked(self, head: Head, max_bytes: int) -> bytes:
         await self._continue(head)
         decoder = ChunkedDecoder()
         body = bytearray()
@@ -266,16 +273,12 @@ class Client:
                 self._inbox = decoder.rest
                 self.has_unread_body = False
                 return bytes(body)
-            if len(body) > self.settings.max_body_bytes:
-                raise self._too_large()
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
             self.deadline_at = self._poller.now + self.settings.body_idle_seconds
             data = await self._receive(Code.BODY_TIMEOUT)
             if not data:
                 raise Departed
-
-    def _too_large(self) -> ClientError:
-        limit = self.settings.max_body_bytes
-        return ClientError(Code.BODY_TOO_LARGE, f"request body larger than {limit} bytes", closes=True)
 
     async def _continue(self, head: Head) -> None:
         if head.http.expects_continue and not self._inbox:
@@ -292,7 +295,7 @@ class Client:
         return True
 
     async def _receive(self, late: Code | None) -> bytes:
-        """What the socket has; waits if there is nothing. Empty when it is over (or, `late` None, idle for too long)."""
+        """What the socket has; waits if there is nothing. Empty when it is over (or, `late` None, idle too long)."""
         poller, sock = self._poller, self.sock
         while True:
             if self._pushed_back:
@@ -349,6 +352,13 @@ class Client:
             if await self._writer.wait() is not Wake.READY:
                 raise Departed
 
+    def send_at_once(self, data: bytes) -> bool:
+        """Write a few bytes without waiting; false if they were not taken whole, and the stream cannot go on."""
+        try:
+            return self.sock.send(data) == len(data)
+        except OSError:
+            return False
+
     async def linger(self) -> None:
         """Say goodbye so that the last answer is read: stop writing, then read and drop for a moment."""
         try:
@@ -370,3 +380,7 @@ class Client:
         """What was read beyond the request: a tunnel's first bytes."""
         inbox, self._inbox = self._inbox, b""
         return inbox
+
+
+def _too_large(limit: int) -> ClientError:
+    return ClientError(Code.BODY_TOO_LARGE, f"request body larger than {limit} bytes", closes=True)

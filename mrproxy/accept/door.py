@@ -8,6 +8,7 @@ TLS is terminated in front of a socket pair (`sockets.bridge`), so that everythi
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -106,10 +107,8 @@ class Door:
         if len(self.clients) >= self.settings.max_connections or count >= self.settings.max_connections_per_address:
             self._counters.connections_refused += 1
             if tls is None:
-                try:
+                with suppress(OSError):
                     sock.send(_FULL)
-                except OSError:
-                    pass
             sock.close()
             return
         self._counters.connections += 1

@@ -46,6 +46,7 @@ class Exchange:
     code: str = ""
     queue_seconds: float = 0.0
     is_sent: bool = False
+    is_early: bool = False  # the head of a stream went out while it still waited; `answer_bytes` does not count it
     first_byte_at: float | None = None
     usage: Usage | None = None
     usage_state: UsageState = UsageState.ABSENT

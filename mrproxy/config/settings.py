@@ -40,16 +40,27 @@ def setting(default: Any, about: About) -> Any:
     return field(default=default, metadata={"about": about})
 
 
-def seconds(section: str, default: float, doc: str, *, precedent: str = "", minimum: float = 0) -> Any:
-    return setting(default, About(section, doc, "seconds", precedent, minimum=minimum))
+def seconds(
+    section: str, default: float, doc: str, *, precedent: str = "", minimum: float = 0, restart: bool = False
+) -> Any:
+    return setting(default, About(section, doc, "seconds", precedent, minimum=minimum, restart=restart))
 
 
-def count(section: str, default: int, doc: str, *, unit: str = "", precedent: str = "", minimum: int = 1) -> Any:
-    return setting(default, About(section, doc, unit, precedent, minimum=minimum))
+def count(
+    section: str,
+    default: int,
+    doc: str,
+    *,
+    unit: str = "",
+    precedent: str = "",
+    minimum: int = 1,
+    restart: bool = False,
+) -> Any:
+    return setting(default, About(section, doc, unit, precedent, minimum=minimum, restart=restart))
 
 
-def percent(section: str, default: int, doc: str, *, precedent: str = "") -> Any:
-    return setting(default, About(section, doc, "percent", precedent, minimum=0, maximum=100))
+def percent(section: str, default: int, doc: str, *, precedent: str = "", restart: bool = False) -> Any:
+    return setting(default, About(section, doc, "percent", precedent, minimum=0, maximum=100, restart=restart))
 
 
 SERVER, DOOR, TURN, PLACE, TRY, PROBE, POOL, RECORD, WHO = (
@@ -74,10 +85,12 @@ class Settings:
     data_dir: str = setting(
         "./mrproxy-data", About(SERVER, "Directory of keys, snapshot, journal and sockets.", "path", restart=True)
     )
-    tls_cert: str = setting("", About(SERVER, "Certificate chain (PEM); empty serves plain HTTP.", "path"))
-    tls_key: str = setting("", About(SERVER, "Private key (PEM) of `tls_cert`.", "path"))
+    tls_cert: str = setting(
+        "", About(SERVER, "Certificate chain (PEM); empty serves plain HTTP.", "path", restart=True)
+    )
+    tls_key: str = setting("", About(SERVER, "Private key (PEM) of `tls_cert`.", "path", restart=True))
     log_level: str = setting("info", About(SERVER, "Least severe level that is logged.", choices=LOG_LEVELS))
-    access_log: bool = setting(True, About(SERVER, "One log line per finished request."))
+    access_log: bool = setting(True, About(SERVER, "One log line per finished request.", restart=True))
     drain_seconds: float = seconds(
         SERVER, 30, "How long running requests may finish after SIGTERM.", precedent="Kubernetes' grace period is 30 s"
     )
@@ -133,6 +146,7 @@ class Settings:
         unit="bytes",
         precedent="Linux grows it to 4 MiB; HAProxy has tune.sndbuf.client",
         minimum=4096,
+        restart=True,
     )
     max_connections: int = count(DOOR, 10_000, "Open client connections.", precedent="the C10K problem; ulimit applies")
     max_connections_per_address: int = count(
@@ -142,9 +156,19 @@ class Settings:
         "*", About(DOOR, "`Access-Control-Allow-Origin` of answers; empty sends none.", precedent="vLLM sends *")
     )
 
-    scheduler: str = setting("wdrr", About(TURN, "Who is next: fair by weight, or first come.", choices=SCHEDULERS))
-    quantum_tokens: int = count(TURN, 1000, "Tokens a flow of weight 1 may send per round.", unit="tokens")
-    burst_cap_tokens: int = count(TURN, 20_000, "Most unused share that a flow can bank.", unit="tokens", minimum=0)
+    scheduler: str = setting(
+        "wdrr", About(TURN, "Who is next: fair by weight, or first come.", choices=SCHEDULERS, restart=True)
+    )
+    quantum_tokens: int = count(
+        TURN,
+        100,
+        "Tokens a flow of weight 1 may send per round. Small is fair sooner; rounds are computed, so it costs nothing.",
+        unit="tokens",
+        restart=True,
+    )
+    burst_cap_tokens: int = count(
+        TURN, 20_000, "Most unused share that a flow can bank.", unit="tokens", minimum=0, restart=True
+    )
     queue_max_jobs: int = count(TURN, 10_000, "Requests that may wait, in all; beyond: 503.", minimum=0)
     queue_max_jobs_per_flow: int = count(TURN, 512, "Requests of one caller that may wait; beyond: 429.", minimum=0)
     queue_deadline_seconds: float = seconds(TURN, 60, "Longest wait for a slot; beyond: 503.")
@@ -152,7 +176,9 @@ class Settings:
         TURN, 0, "Interval of SSE comments while a stream waits; 0 is off.", precedent="WHATWG HTML §9.2.7 advises 15 s"
     )
 
-    placement: str = setting("least_load", About(PLACE, "Which backend serves a granted request.", choices=PLACEMENTS))
+    placement: str = setting(
+        "least_load", About(PLACE, "Which backend serves a granted request.", choices=PLACEMENTS, restart=True)
+    )
 
     connect_deadline_seconds: float = seconds(TRY, 2, "To connect to a backend.", precedent="Envoy 5 s, nginx 60 s")
     first_byte_deadline_seconds: float = seconds(
@@ -171,7 +197,11 @@ class Settings:
         TRY, 3, "Attempts per request, all before the client's first byte.", precedent="nginx: every upstream once"
     )
     retry_budget_percent: int = percent(
-        TRY, 20, "Retries allowed per request served.", precedent="Envoy's and Finagle's retry budgets: 20 %"
+        TRY,
+        20,
+        "Retries allowed per request served.",
+        precedent="Envoy's and Finagle's retry budgets: 20 %",
+        restart=True,
     )
 
     probe_interval_seconds: float = seconds(
@@ -180,14 +210,21 @@ class Settings:
     probe_deadline_seconds: float = seconds(PROBE, 2, "For one probe.", precedent="Kubernetes 1 s", minimum=0.01)
     probe_retry_seconds: float = seconds(PROBE, 1, "Between two probes of an unhealthy backend.", minimum=0.01)
     breaker_failures: int = count(
-        PROBE, 3, "Connect errors in a row that open the breaker.", precedent="HAProxy fall 3"
+        PROBE, 3, "Connect errors in a row that open the breaker.", precedent="HAProxy fall 3", restart=True
     )
-    breaker_ratio_percent: int = percent(PROBE, 50, "Share of failed requests that opens the breaker.")
-    breaker_min_requests: int = count(PROBE, 10, "Requests in the window before the share counts.")
-    breaker_window_seconds: float = seconds(PROBE, 30, "The window of that share.", minimum=1)
-    breaker_open_seconds: float = seconds(PROBE, 5, "First time open; doubles with every failed trial.", minimum=0.01)
+    breaker_ratio_percent: int = percent(PROBE, 50, "Share of failed requests that opens the breaker.", restart=True)
+    breaker_min_requests: int = count(PROBE, 10, "Requests in the window before the share counts.", restart=True)
+    breaker_window_seconds: float = seconds(PROBE, 30, "The window of that share.", minimum=1, restart=True)
+    breaker_open_seconds: float = seconds(
+        PROBE, 5, "First time open; doubles with every failed trial.", minimum=0.01, restart=True
+    )
     breaker_max_open_seconds: float = seconds(
-        PROBE, 60, "Longest time open.", precedent="Envoy ejects for 30 s × n, at most 300 s", minimum=0.01
+        PROBE,
+        60,
+        "Longest time open.",
+        precedent="Envoy ejects for 30 s × n, at most 300 s",
+        minimum=0.01,
+        restart=True,
     )
 
     default_max_concurrent: int = count(
@@ -206,7 +243,7 @@ class Settings:
     discover: bool = setting(True, About(POOL, "Look for engines on this machine when no backend is configured."))
 
     journal_segment_bytes: int = count(
-        RECORD, 64 * MIB, "Size at which a journal segment is closed.", unit="bytes", minimum=4096
+        RECORD, 64 * MIB, "Size at which a journal segment is closed.", unit="bytes", minimum=4096, restart=True
     )
     capture_bodies: bool = setting(False, About(RECORD, "Keep prompts and answers next to the journal."))
     capture_max_bytes: int = count(RECORD, 64 * KIB, "Most that is kept of one body.", unit="bytes", minimum=0)

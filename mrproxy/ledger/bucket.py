@@ -15,7 +15,7 @@ import math
 class Bucket:
     """`per_minute` 0 refuses everything. `level` is what was left at the time `at`."""
 
-    __slots__ = ("per_second", "at", "level", "per_minute")
+    __slots__ = ("at", "level", "per_minute", "per_second")
 
     def __init__(self, per_minute: int, now: float) -> None:
         self.per_minute = per_minute

@@ -10,7 +10,6 @@ Not here: the journal. What was spent before this process began is told to the c
 Read next: `mrproxy/lifecycle.py`, the caller; `mrproxy/ledger/accounts.py`, the sums.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Protocol, Self
 

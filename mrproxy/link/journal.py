@@ -3,8 +3,9 @@
 Theory of operation:
 1. A worker owns its segments, `journal-<worker>-<sequence>.mrj`. Each start begins a new one, so a torn tail left by
    `kill -9` is never written over and never in the middle. One live writer per worker name.
-2. One record is one `write` to a file opened for appending. There is no fsync: what a dead process wrote is safe in
-   the page cache; the last seconds before a power cut are not (nginx's and Envoy's access logs make the same choice).
+2. What ends in one batch of events is one `write` to a file opened for appending. There is no fsync: what a dead
+   process wrote is safe in the page cache; the last seconds before a power cut are not (nginx's and Envoy's access
+   logs make the same choice).
 3. A disk error never reaches a request. The record is counted as lost and the next one is tried again.
 4. A reader believes a frame only by its checksum. A damaged frame with a sound one behind it is stepped over and
    counted; anything else that does not parse ends the segment there.

@@ -221,11 +221,6 @@ class Scheduler(Generic[B]):
         if self._waiting:
             self.slot_freed(backend)
 
-    def refuse_waiting(self) -> None:
-        """Everybody who waits hears DRAINING; who comes later may still be granted."""
-        for waiter in self._waiters.values():
-            waiter.channel.close()
-
     @property
     def waiting_total(self) -> int:
         return len(self._waiters)

@@ -46,7 +46,8 @@ class Backend:
         self.in_flight = 0
         self.ttft_seconds = 0.0
         self.failure_ewma = 0.0
-        self.resident: frozenset[str] = frozenset()
+        self.resident: frozenset[str] = frozenset()  # keys of pools whose model is in its memory now
+        self.resident_models: frozenset[str] = frozenset()  # the same by its own names
         self.gpu_utilisation: float | None = None
         self.cpu_percent: float | None = None
         self.memory_percent: float | None = None
@@ -95,7 +96,7 @@ class Backend:
     def first_byte_seconds(self, model: str) -> float:
         """How long the first byte may take: a model that must be loaded first has its own budget."""
         settings = self._settings
-        is_cold = self.kind == "ollama" and self.own_name(model) not in self.resident
+        is_cold = self.kind == "ollama" and self.own_name(model) not in self.resident_models
         return settings.loading_deadline_seconds if is_cold or self.is_loading else settings.first_byte_deadline_seconds
 
     # What attempts report
@@ -228,7 +229,14 @@ class Backend:
             if own in models:
                 models[public] = models[own]
         is_news = models.keys() != self.models.keys() or not self.is_known
-        self.models, self.resident, self.running = models, result.resident, result.running
+        self.models, self.resident_models, self.running = models, result.resident, result.running
+        self.resident = frozenset(
+            f"{dialect}:{name}"
+            for name in models
+            if self.own_name(name) in result.resident
+            for dialect in _SERVES
+            if self.serves(dialect)
+        )
         self.is_known = True
         self._become(is_healthy=True, is_news=is_news)
 
@@ -253,7 +261,7 @@ class Backend:
             "in_flight": self.in_flight,
             "max_concurrent": self.max_concurrent,
             "models": sorted(self.models),
-            "resident": sorted(self.resident),
+            "resident": sorted(self.resident_models),
             "ttft_seconds": round(self.ttft_seconds, 6),
             "failure_ewma": round(self.failure_ewma, 4),
             "idle_connections": self.pool.idle_connections,

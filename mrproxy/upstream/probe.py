@@ -1,4 +1,4 @@
-"""Shell. Asks a backend how it is: a few GETs by httpx, decoded by `probing.py`. Off the hot path, so a library does it.
+"""Shell. Asks a backend how it is: a few GETs by httpx, decoded by `probing.py`. Off the hot path: a library does it.
 
 One client per backend, kept open between probes. Deadlines are the caller's scope.
 """

@@ -33,6 +33,7 @@ _BOUNDS = Histogram.bounds
 _HELD_BYTES = 65536
 _SWEEP_SECONDS = 0.25
 _LATELY_SECONDS = 5.0
+_FULL_READS_AT_ONCE = 4  # 256 KiB, about 0.2 ms
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 
 
@@ -63,6 +64,8 @@ class Downstream(Protocol):
     def sock(self) -> "Sending": ...
     @property
     def fiber(self) -> Fiber: ...
+
+    is_draining: bool
 
     lagging: Lagging | None
 
@@ -118,8 +121,8 @@ class Relay:
     """One exchange on one connection. `start`, wait for `finished`, and leave the `with`."""
 
     __slots__ = (
-        "_body", "_client_send", "_decoder", "_downstream", "_ends_after_flush", "_first_byte_seconds",
-        "_finish_to", "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token", "_is_ending", "_is_fast",
+        "_body", "_client_send", "_decoder", "_downstream", "_ends_after_flush", "_finish_to", "_first_byte_seconds",
+        "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token", "_is_ending", "_is_fast",
         "_is_http10", "_is_released", "_missing", "_pending", "_pump", "_receive_into", "_tap", "_unsent",
         "answer", "connection", "error", "exchange", "finished", "held", "last_at", "outcome",
     )  # fmt: skip
@@ -211,9 +214,10 @@ class Relay:
         if self._unsent and flags & OUT:
             self.last_at = now
             self._send_request()
-        if self._pending:
+        if self._pending or self._is_released:
             return  # the client lags: the kernel keeps it, and the backend feels it
         poller = self._pump.poller
+        full_reads = 0
         while True:
             try:
                 count = self._receive_into(poller.buffer)
@@ -231,7 +235,11 @@ class Relay:
             if self._pending or self.outcome is not None:
                 return
             # After a short read the next arrival makes an event (epoll(7)), unless the end came already.
-            if count < RECEIVE_BYTES and not self._is_ending:
+            if count < RECEIVE_BYTES:
+                if not self._is_ending:
+                    return
+            elif (full_reads := full_reads + 1) == _FULL_READS_AT_ONCE:
+                poller.again(self)  # a fast bulk answer takes turns with everybody else's tokens
                 return
 
     def _pass_on(self, data: bytes, count: int, now: float) -> bool:
@@ -273,7 +281,7 @@ class Relay:
         if not self._head_bytes:
             answer, start, length = self._pump.answers.find_repeated(data)
             if answer is not None:
-                if length == len(data) - start and not (self._tap.cuts or self._has_no_body):
+                if length == len(data) - start and not (self._tap.cuts or self._has_no_body or self.exchange.is_early):
                     self._deliver_whole(answer, data[start:], now)
                 else:
                     self._begin(answer, length, data[start:], now)
@@ -305,6 +313,7 @@ class Relay:
         exchange.status = answer.head.status
         self._tap.receive_whole(body)
         self._body = _Body.SIZED
+        self._close_if_draining()
         framing = b"content-length: %d\r\n" % len(body)
         whole = answer_head(answer, framing, exchange, self._pump.backend_line, now, body)
         self._release(is_clean=True)
@@ -343,6 +352,11 @@ class Relay:
             self._receive_body(rest, b"")
             return
         exchange.status = head.status
+        self._close_if_draining()
+        if exchange.is_early:  # the client has a head: chunks follow, whatever the backend's framing
+            self._frames = True
+            self._receive_body(rest, b"")
+            return
         if self._body is _Body.SIZED and not self._tap.cuts:
             framing = b"content-length: %d\r\n" % announced if announced >= 0 else b""
         elif self._is_http10:
@@ -351,6 +365,13 @@ class Relay:
             framing = _CHUNKED
             self._frames = True
         self._receive_body(rest, answer_head(answer, framing, exchange, self._pump.backend_line, now))
+
+    def _close_if_draining(self) -> None:
+        """The drain began after the request did: the answer says that the connection ends with it."""
+        exchange = self.exchange
+        if self._downstream.is_draining and exchange.keep_alive:
+            exchange.keep_alive = False
+            exchange.answer_lines += b"connection: close\r\n"
 
     def _receive_body(self, data: bytes, head: bytes) -> None:
         """A piece of the body as the backend framed it. `head` goes out in the same write."""
@@ -471,7 +492,7 @@ class Relay:
         elif self._is_released:
             return  # complete, but for what the client has still to take
         elif pace.total_deadline_seconds and now - self.exchange.started_at > pace.total_deadline_seconds:
-            self._time_out("the answer took too long in all", Phase.STREAM)
+            self._time_out("the answer took too long in all", Phase.STREAM, is_final=True)
         elif self._pending:
             return
         elif self._body is _Body.HEAD:
@@ -480,9 +501,9 @@ class Relay:
         elif now - self.last_at > pace.stream_idle_deadline_seconds:
             self._time_out("the backend stopped in the middle of its answer", Phase.STREAM)
 
-    def _time_out(self, message: str, phase: Phase) -> None:
-        is_first = self._body is _Body.HEAD
-        self.fail(BackendError(Code.BACKEND_TIMEOUT, message, phase=phase, retryable=is_first))
+    def _time_out(self, message: str, phase: Phase, *, is_final: bool = False) -> None:
+        may_retry = self._body is _Body.HEAD and not is_final
+        self.fail(BackendError(Code.BACKEND_TIMEOUT, message, phase=phase, retryable=may_retry))
 
     def _broke(self, exc: OSError, phase: Phase) -> None:
         name = errno.errorcode.get(exc.errno or 0, "error")

@@ -85,7 +85,7 @@ class Registry:
     def _has(self, spec: BackendSpec) -> bool:
         """That very server; its numbers may be other ones."""
         backend = self.backends.get(spec.name)
-        return backend is not None and (spec.url, spec.kind) == (backend.spec.url, backend.spec.kind)
+        return backend is not None and _server(spec) == _server(backend.spec)
 
     async def _start(self, spec: BackendSpec, settings: Settings) -> tuple[Backend, trio.CancelScope]:
         """It is probed from now on, and not routed to before it is admitted."""
@@ -264,6 +264,6 @@ async def _wait_until_heard_of(backends: Collection[Backend], settings: Settings
             await trio.sleep(0.02)
 
 
-def _is_elsewhere(spec: BackendSpec, known: BackendSpec) -> bool:
-    """Not the same server any more, or not under the same account."""
-    return (spec.url, spec.kind, spec.api_key) != (known.url, known.kind, known.api_key)
+def _server(spec: BackendSpec) -> tuple[str, str, str | None]:
+    """What makes it another server, or the same one under another account."""
+    return spec.url, spec.kind, spec.api_key

@@ -91,8 +91,9 @@ class Repetition:
 class RequestHead:
     """A checked request head. Immutable but for `content_length`, which is read beside a kept head.
 
-    `headers` have lower-case names, in order. `target` is as sent; `path` and `query` are its parts, `path`
-    without an absolute form's authority; `relative` is both together. `forward` is the block of header lines for a backend, each with CRLF.
+    `headers` have lower-case names, in order. `target` is as sent; `path` and `query` are its parts, `path` without
+    an absolute form's authority; `relative` is both together. `forward` is the block of header lines for a backend,
+    each with CRLF.
     """
 
     __slots__ = (
