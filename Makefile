@@ -1,5 +1,7 @@
 # Needs python3 (3.11 or newer) with its venv module; everything else is installed into $(VENV).
-PYTHON ?= python3
+# Debian's own interpreter first: it is built with profile-guided optimisation, which is worth 20 % of the CPU.
+PYTHON ?= $(or $(shell for each in /usr/bin/python3 python3; do \
+	$$each -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done),python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
