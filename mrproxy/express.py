@@ -35,7 +35,8 @@ class ExpressWay:
         repetition = head.repetition
         if repetition is not None and len(data) < RECEIVE_BYTES:
             start, length = repetition.match(data)
-            if start and start + length == len(data) and self._begin(client, head, data[start:]):
+            is_whole = start and start + length == len(data) and length <= client.settings.max_body_bytes
+            if is_whole and self._begin(client, head, data[start:]):
                 return True
         client.push_back(data)
         return False

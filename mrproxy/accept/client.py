@@ -181,6 +181,8 @@ class Client:
             # A pipeline of answers that need no backend must not keep the poller from everybody else.
             self._poller.again(self)
             await self._reader.wait()
+        if inbox:
+            self.deadline_at = self._poller.now + settings.head_deadline_seconds
         while True:
             if inbox:
                 end = inbox.find(b"\r\n\r\n")
@@ -235,12 +237,12 @@ class Client:
             max_bytes = self.settings.max_body_bytes
         length = self.content_length
         inbox = self._inbox
+        if length > max_bytes:
+            raise _too_large(max_bytes)
         if 0 <= length <= len(inbox):
             self._inbox = inbox[length:]
             self.has_unread_body = False
             return inbox[:length] if self._inbox else inbox
-        if length > max_bytes:
-            raise _too_large(max_bytes)
         if head.http.chunked:
             return await self._read_chunked(head, max_bytes)
         if length < 0:
@@ -269,12 +271,12 @@ class Client:
                 body += decoder.receive_data(data)
             except ValueError as exc:
                 raise ClientError(Code.BAD_REQUEST, f"malformed chunked body: {exc}", closes=True) from None
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
             if decoder.is_done:
                 self._inbox = decoder.rest
                 self.has_unread_body = False
                 return bytes(body)
-            if len(body) > max_bytes:
-                raise _too_large(max_bytes)
             self.deadline_at = self._poller.now + self.settings.body_idle_seconds
             data = await self._receive(Code.BODY_TIMEOUT)
             if not data:

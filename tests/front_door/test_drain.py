@@ -99,9 +99,6 @@ def test_what_runs_at_sigterm_is_finished_and_then_the_gateway_ends(start: Start
     assert [record.usage_state for record in gateway.records()] == ["exact"] * 3
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the lines of an answer are made before the attempts, so they do not know of a later drain"
-)
 def test_an_answer_that_runs_at_sigterm_tells_that_its_connection_closes(start: Start):
     with start(30) as gateway, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(gateway.ask, "POST", "/v1/chat/completions", {**CHAT, "max_tokens": 100})

@@ -278,11 +278,13 @@ def test_http_1_0_gets_json_and_pages(gateway: Gateway):
             assert json.loads(payload)
 
 
-def test_http_1_0_may_keep_the_connection(wire: socket.socket):
+def test_http_1_0_may_keep_the_connection_after_a_list_but_not_after_what_an_engine_frames(wire: socket.socket):
     for _ in range(2):
-        wire.sendall(post("/v1/chat/completions", CHAT, "Connection: keep-alive", version="1.0"))
-        answer = read_answers(wire, "POST")[0]
+        wire.sendall(head("GET", "/v1/models", "Connection: keep-alive", version="1.0"))
+        answer = read_answers(wire, "GET")[0]
         assert (answer.status, answer.headers["connection"]) == (200, "keep-alive")
+    wire.sendall(post("/v1/chat/completions", CHAT, "Connection: keep-alive", version="1.0"))
+    assert b"connection: close\r\n" in read_to_end(wire).lower()
 
 
 # Browsers
