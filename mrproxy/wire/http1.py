@@ -196,7 +196,8 @@ def parse_request_head(raw: bytes, max_headers: int) -> RequestHead:
     version = parser.get_http_version()
     if version not in ("1.1", "1.0"):
         raise ClientError(Code.HTTP_VERSION, "HTTP/1.1 only", closes=True)
-    if not raw.startswith(b"%b %b HTTP/%b\r\n" % (parser.get_method(), collector.target, version.encode())):
+    request_line = b"%b %b HTTP/%b\r\n" % (parser.get_method(), collector.target, version.encode())
+    if not raw.removeprefix(b"\r\n").startswith(request_line):  # one empty line before it is allowed (RFC 9112 §2.2)
         raise ClientError(Code.BAD_REQUEST, "malformed request line", closes=True)
     if len(collector.headers) > max_headers:
         raise ClientError(Code.HEAD_TOO_LARGE, f"more than {max_headers} headers", closes=True)
