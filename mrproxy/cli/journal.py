@@ -1,7 +1,9 @@
 """Shell. `mrproxy journal`: read the accounts as workers write them, from a running gateway or a dead one."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -9,6 +11,7 @@ import msgspec
 
 from mrproxy.cli.options import data_dir_options, data_directory, errors_for_people, json_option
 from mrproxy.cli.output import print_rows
+from mrproxy.link.capture import CapturedBodies, CaptureReader, capture_segments
 from mrproxy.link.journal import read_segment, segments
 from mrproxy.link.records import JournalRecord
 
@@ -26,6 +29,8 @@ CAT_COLUMNS = (
     "total_seconds",
 )
 STAT_COLUMNS = ("segment", "bytes", "records", "failed", "prompt_tokens", "completion_tokens", "usage_states", "torn")
+# C0 without newline and tab, DEL, C1, and what turns the direction of writing.
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 paths_argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 
@@ -59,6 +64,48 @@ def stat(config_file: Path | None, data_dir: str | None, paths: tuple[Path, ...]
     with errors_for_people():
         rows = [sums_of(path) for path in paths or journal_paths(config_file, data_dir)]
     print_rows(rows, as_json=as_json, columns=STAT_COLUMNS)
+
+
+@journal.command()
+@data_dir_options
+@click.argument("request_id", required=False)
+@json_option
+def bodies(config_file: Path | None, data_dir: str | None, request_id: str | None, as_json: bool) -> None:
+    """Print captured bodies, of all requests or of one. `--json` prints one JSON object per line.
+
+    There are some only while the setting `capture_bodies` is on.
+    """
+    with errors_for_people():
+        paths = capture_segments(data_directory(config_file, data_dir).journal)
+        count = 0
+        for each in (each for path in paths for each in CaptureReader(path)):
+            if request_id in (None, each.request_id):
+                count += 1
+                click.echo(msgspec.json.encode(each) if as_json else shown_bodies(each))
+    if request_id is not None and not count:
+        raise click.ClickException(f"no bodies of a request {request_id} were captured")
+
+
+def shown_bodies(bodies: CapturedBodies) -> str:
+    started = datetime.fromtimestamp(bodies.started_utc, UTC).isoformat(timespec="milliseconds")
+    first = f"{bodies.request_id} {started} user={bodies.user} key_id={bodies.key_id} model={bodies.model}"
+    return "\n".join(
+        [
+            harmless(f"--- {first} status={bodies.status}"),
+            shown_body("request", bodies.request, bodies.request_is_base64, bodies.request_truncated),
+            shown_body("answer", bodies.answer, bodies.answer_is_base64, bodies.answer_truncated),
+        ]
+    )
+
+
+def shown_body(name: str, text: str, is_base64: bool, is_truncated: bool) -> str:
+    notes = ", ".join(note for note, is_so in (("base64", is_base64), ("cut off", is_truncated)) if is_so)
+    return f"{name}{f' ({notes})' if notes else ''}:\n{harmless(text)}"
+
+
+def harmless(text: str) -> str:
+    """Strangers wrote it: nothing in it may steer the terminal."""
+    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def journal_paths(config_file: Path | None, data_dir: str | None) -> tuple[Path, ...]:

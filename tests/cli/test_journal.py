@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mrproxy.cli import main
+from mrproxy.link.capture import CapturedBodies, CaptureWriter
 from mrproxy.link.journal import Writer
 from mrproxy.link.records import JournalRecord
 from mrproxy.provision import open_data_directory
@@ -81,3 +82,49 @@ def test_stat_adds_up_and_sees_a_torn_tail(data_dir):
 
 def test_stat_of_a_whole_segment_says_so(data_dir):
     assert run("stat", "--data-dir", data_dir).stdout.splitlines()[1].endswith("\tno")
+
+
+# Bodies
+
+
+@pytest.fixture
+def captured(data_dir):
+    writer = CaptureWriter(data_dir / "journal", "w1", 1 << 20)
+    for name, answer in (("one", "hello"), ("two", "\x1b[2Jwiped\r\nline")):
+        writer.append(CapturedBodies(name, 1.5, "k", "ada", "m", 200, "{}", False, answer, True))
+    writer.close()
+    return data_dir
+
+
+def test_bodies_of_one_request_are_found_by_its_id(captured):
+    shown = run("bodies", "one", "--data-dir", captured).stdout
+    assert shown.splitlines() == [
+        "--- one 1970-01-01T00:00:01.500+00:00 user=ada key_id=k model=m status=200",
+        "request:",
+        "{}",
+        "answer (cut off):",
+        "hello",
+    ]
+
+
+def test_bodies_as_json_are_one_object_per_line_with_every_field(captured):
+    lines = [json.loads(line) for line in run("bodies", "--json", "--data-dir", captured).stdout.splitlines()]
+    assert [line["answer"] for line in lines] == ["hello", "\x1b[2Jwiped\r\nline"]
+    assert set(lines[0]) == set(CapturedBodies.__struct_fields__)
+
+
+def test_a_body_cannot_steer_the_terminal(captured):
+    shown = run("bodies", "two", "--data-dir", captured).stdout
+    assert "\N{REPLACEMENT CHARACTER}[2Jwiped\nline\n" in shown
+    assert "\x1b" not in shown
+
+
+def test_bodies_of_an_unknown_request_are_an_error_in_one_line(captured):
+    result = run("bodies", "three", "--data-dir", captured)
+    assert result.exit_code == 1
+    assert "no bodies of a request three were captured" in result.stderr
+
+
+def test_where_nothing_was_captured_nothing_is_printed(data_dir):
+    result = run("bodies", "--data-dir", data_dir)
+    assert (result.exit_code, result.stdout) == (0, "")
