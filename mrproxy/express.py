@@ -68,7 +68,7 @@ class ExpressWay:
         if grant is not None and not grant.backend.spec.aliases:
             connection = grant.backend.pool.take()
         if grant is None or connection is None:
-            give_back(entry, grant)
+            give_back(entry, grant, now)
             return False
         exchange = stages.open_exchange(head, now)
         exchange.model, exchange.streams, exchange.body_bytes = pool.model, request.streams, len(body)
@@ -79,8 +79,9 @@ class ExpressWay:
         return True
 
 
-def give_back(entry: Entry, grant: Grant[Backend] | None) -> None:
-    """It cannot be done at once: as if it had not been tried."""
+def give_back(entry: Entry, grant: Grant[Backend] | None, now: float) -> None:
+    """It cannot be done at once: as if it had not been tried, not even by a breaker that lets one through."""
     if grant is not None:
         grant.release(0)
+        grant.backend.gave_up(now)
     entry.refund()

@@ -85,6 +85,7 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
     """A request that a backend answers. `begun`: all that stands before the attempts was done by express.py."""
     dialect, operation = head.route.dialect, head.route.operation
     caller = begun.caller if begun is not None else stages.identity.identify(head.credential)  # before the body
+    client.keep_head(head)
     try:
         if begun is not None:
             with begun.entry:

@@ -28,6 +28,7 @@ async def answer_locally(client: Client, head: Head, exchange: Exchange, stages:
     allowed: frozenset[str] | None = None
     if operation not in _OPEN:
         allowed = stages.identity.identify(head.credential).models
+        client.keep_head(head)
     if not client.skip_body(head):  # nothing here takes a body, and nobody may make us keep one
         exchange.keep_alive = False
     client.begin()

@@ -211,8 +211,15 @@ class Client:
         head, length = self._heads.find(inbox[:end], settings.max_headers, settings.max_target_bytes)
         self.content_length = length
         self.has_unread_body = length > 0 or head.http.chunked
-        self._last_head = head if head.is_plain and head.repetition is not None else None
+        self._last_head = None
         return head
+
+    def keep_head(self, head: Head) -> None:
+        """Its caller is known: remember it, for the next requests with the same one."""
+        if head.key:
+            self._heads.keep(head)
+        if head.is_plain and head.repetition is not None:
+            self._last_head = head
 
     def _check_unfinished_head(self, inbox: bytes) -> None:
         settings = self.settings

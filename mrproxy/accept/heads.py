@@ -26,7 +26,7 @@ class Head:
     says that nothing in it needs more than the usual (mrproxy/express.py).
     """
 
-    __slots__ = ("content_type", "credential", "http", "is_plain", "origin", "repetition", "request_id", "route")
+    __slots__ = ("content_type", "credential", "http", "is_plain", "key", "origin", "repetition", "request_id", "route")
 
     def __init__(self, http: RequestHead) -> None:
         self.http = http
@@ -36,7 +36,8 @@ class Head:
         self.request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else None
         self.origin = http.get(b"origin")
         self.content_type = http.get(b"content-type")
-        # Set when it is kept and has a length: then the next request like it may go the express way.
+        self.key = b""  # under what it may be kept, until it is
+        # Set when it may be kept and has a length: then the next request like it may go the express way.
         self.repetition: Repetition | None = None
         self.is_plain = (
             self.route.way is Way.RELAY
@@ -76,12 +77,18 @@ class HeadCache:
             raise ClientError(Code.TARGET_TOO_LONG, f"request target longer than {max_target_bytes} bytes", closes=True)
         head = Head(http)
         if key and len(key) <= _CACHED_HEAD_BYTES and (length >= 0) == (http.content_length >= 0):
-            if len(self._heads) >= _CACHED_HEADS:
-                self._heads.clear()
-            self._heads[key] = head
+            head.key = key
             if length >= 0:
                 head.repetition = Repetition(raw)
         return head, http.content_length
+
+    def keep(self, head: Head) -> None:
+        """Its caller is known, so it is worth keeping: a flood of invalid keys must not push out the good ones."""
+        key, head.key = head.key, b""
+        if key:
+            if len(self._heads) >= _CACHED_HEADS:
+                self._heads.clear()
+            self._heads[key] = head
 
     def forget(self) -> None:
         """After a reload: limits may have become stricter."""

@@ -212,6 +212,8 @@ class Registry:
             pools[dialect] = self._made(dialect, found)
         self._pools = pools
         self._by_key = {pool.key: pool for of_dialect in pools.values() for pool in of_dialect.values()}
+        # News come from tasks, between the poller's batches: by its old time a breaker that has rested is still open.
+        self._poller.now = self._poller.clock()
         self.changed()
 
     def _made(self, dialect: str, found: dict[str, list[Backend]]) -> dict[str, ModelPool]:

@@ -14,7 +14,9 @@ POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
 
 
 def find(cache: HeadCache, raw: bytes, max_headers: int = 100, max_target_bytes: int = 8192) -> tuple[Head, int]:
-    return cache.find(raw, max_headers, max_target_bytes)
+    head, length = cache.find(raw, max_headers, max_target_bytes)
+    cache.keep(head)
+    return head, length
 
 
 def credential(*lines: bytes) -> bytes | None:
@@ -77,6 +79,16 @@ def test_a_repeated_head_is_the_kept_one_with_its_own_length() -> None:
     second, second_length = find(cache, POST + b"Content-Length: 4711\r\n\r\n")
     assert second is first
     assert (first_length, second_length) == (5, 4711)
+
+
+def test_a_head_is_kept_only_when_its_caller_is_known() -> None:
+    cache = HeadCache()
+    raw = POST + b"Content-Length: 5\r\n\r\n"
+    stranger, _ = cache.find(raw, 100, 8192)
+    known, _ = cache.find(raw, 100, 8192)
+    assert known is not stranger
+    cache.keep(known)
+    assert cache.find(raw, 100, 8192)[0] is known
 
 
 def test_forgotten_heads_are_read_anew() -> None:

@@ -15,6 +15,9 @@ class MemoryLog:
 
     lines: list[tuple[str, str, dict[str, Value]]] = field(default_factory=list)
 
+    def at_level(self, level: str) -> "MemoryLog":
+        return self
+
     def debug(self, event: str, **fields: Value) -> None:
         self.lines.append(("debug", event, fields))
 
