@@ -51,6 +51,8 @@ MAX_LINES = 700
 
 # Sources whose test file has another name. Everything else: mrproxy/a/b.py is tested by tests/a/test_b.py.
 TESTED_ELSEWHERE: dict[str, str] = {
+    "mrproxy/stages.py": "tests/front_door: the two ends of a request are its answer's headers and its journal record",
+    "mrproxy/app.py": "tests/front_door: whole processes, reloaded, drained and killed",
     "mrproxy/__main__.py": "two lines; every test that starts a process goes through it",
     "mrproxy/cli/options.py": "tests/cli/test_main.py: options are what the commands take",
     "mrproxy/config/__main__.py": "one line; tests/config/test_describe.py compares its output",

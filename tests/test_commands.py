@@ -1,0 +1,117 @@
+"""The worker's own Unix socket: what the control plane and the shell's commands ask of a running worker."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from mrproxy.control.reports import decode_report
+from mrproxy.link.snapshot import read, write
+from tests.fakes.caller import Answer, Caller, request
+from tests.fakes.gateway import Gateway, run_gateway, wait_until
+from tests.fakes.loop_engine import run_engine
+
+pytestmark = pytest.mark.slow
+
+
+@asynccontextmanager
+async def commanded(directory: Path) -> AsyncIterator[tuple[Gateway, Caller]]:
+    """A worker in front of one engine, and a connection to its socket."""
+    async with run_engine() as engine, run_gateway(directory, engine) as gateway:
+        commands = Caller(await trio.open_unix_socket(directory / "run" / "worker-test.sock"))
+        gateway.callers.append(commands)
+        yield gateway, commands
+
+
+async def ask(caller: Caller, method: str, path: str) -> Answer:
+    await caller.send(request(path, method=method, key=None))
+    return await caller.read_answer()
+
+
+async def test_the_socket_is_the_owners_alone(tmp_path):
+    async with commanded(tmp_path):
+        assert (tmp_path / "run" / "worker-test.sock").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_status_says_which_snapshot_is_served(tmp_path):
+    async with commanded(tmp_path) as (_, commands):
+        answer = await ask(commands, "GET", "/status")
+        assert (answer.status, answer.json) == (200, {"worker": "test", "generation": 1, "serving": True})
+
+
+async def test_the_counters_are_a_report_that_control_reads(tmp_path):
+    async with commanded(tmp_path) as (gateway, commands):
+        caller = await gateway.connect()
+        await caller.ask()
+        await caller.read_answer()
+        await gateway.wait_records(1)
+        report = decode_report((await ask(commands, "GET", "/counters")).payload)
+        assert [entry[1:] for entry in report.requests] == [("m", "engine-a", 200, 1)]
+        assert report.counters["journal_records_total"] == 1
+        assert (report.backends[0].name, report.backends[0].healthy) == ("engine-a", True)
+        assert (report.snapshot.generation, report.snapshot.loaded) == (1, True)
+
+
+async def test_a_drained_backend_gets_nothing_until_it_is_let_in_again(tmp_path):
+    async with commanded(tmp_path) as (gateway, commands):
+        caller = await gateway.connect()
+        for verb, status in (("drain", 503), ("undrain", 200)):
+            answer = await ask(commands, "POST", f"/backends/engine-a/{verb}")
+            assert answer.json["draining"] is (verb == "drain")
+            await caller.ask()
+            assert (await caller.read_answer()).status == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/backends/nobody/drain"), ("GET", "/nothing"), ("GET", "/reload"), ("POST", "/status")],
+)
+async def test_what_it_does_not_know_is_404(tmp_path, method, path):
+    async with commanded(tmp_path) as (_, commands):
+        answer = await ask(commands, method, path)
+        assert answer.status == 404
+        assert answer.json["error"]
+        assert (await ask(commands, "GET", "/status")).status == 200
+
+
+async def test_a_reload_takes_over_what_is_on_disk_or_says_why_not(tmp_path):
+    async with commanded(tmp_path) as (_, commands):
+        path = tmp_path / "snapshot.json"
+        snapshot = read(path)
+        path.write_text("{")
+        refused = await ask(commands, "POST", "/reload")
+        assert refused.status == 400
+        assert "snapshot" in refused.json["error"]
+        assert (await ask(commands, "GET", "/status")).json["generation"] == 1
+        write(path, type(snapshot)(**{**fields_of(snapshot), "generation": 7}))
+        assert (await ask(commands, "POST", "/reload")).json == {"generation": 7}
+
+
+def fields_of(struct: object) -> dict[str, object]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+async def test_the_queue_shows_who_waits(tmp_path):
+    async with run_engine() as engine, run_gateway(tmp_path, engine, max_concurrent=1) as gateway:
+        commands = Caller(await trio.open_unix_socket(tmp_path / "run" / "worker-test.sock"))
+        gateway.callers.append(commands)
+        assert (await ask(commands, "GET", "/queue")).json == {"flows": []}
+        gateway.backend().take()  # its one slot is somebody else's
+        caller = await gateway.connect()
+        await caller.ask()
+        await wait_until(lambda: gateway.stages.scheduler.waiting_total == 1)
+        flows = (await ask(commands, "GET", "/queue")).json["flows"]
+        assert len(flows) == 1
+        gateway.backend().release()
+        gateway.stages.scheduler.slot_freed(gateway.backend())
+        assert (await caller.read_answer()).status == 200
+
+
+async def test_what_is_no_http_ends_the_connection_with_400(tmp_path):
+    async with commanded(tmp_path) as (_, commands):
+        await commands.send(b"\x16\x03\x01 is TLS\r\n\r\n")
+        answer = await commands.read_answer()
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert await commands.read_to_end() == b""
