@@ -68,7 +68,7 @@ class Prober:
                     body += piece
                     if len(body) > _MAX_ANSWER_BYTES:
                         problems.append(f"{path}: the answer is too large")
-                        return
+                        await response.aclose()  # the next read fails, which ends httpx's generators in order
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:
             problems.append(f"{path}: {type(exc).__name__}")
             return
