@@ -1,0 +1,219 @@
+"""Which model is where: one queue per model and dialect, lists without twins, backends that come and go."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from mrproxy.config import Backend
+from mrproxy.link.snapshot import BackendSpec
+from tests.fakes.behaviours import LAST_CHUNK, STREAM_HEAD, answer, chat_answer, chunk, event, hang, sized
+from tests.fakes.caller import Answer, chat, request
+from tests.fakes.gateway import Gateway, run_gateway, wait_until
+from tests.fakes.loop_engine import FakeEngine, run_engine
+
+pytestmark = pytest.mark.slow
+
+
+def spec(engine: FakeEngine, **changes: object) -> BackendSpec:
+    return BackendSpec(**({"name": engine.name, "kind": engine.kind, "url": engine.url, "max_concurrent": 8} | changes))  # type: ignore[arg-type]
+
+
+async def get(gateway: Gateway, path: str) -> Answer:
+    caller = await gateway.connect()
+    await caller.send(request(path, method="GET"))
+    got = await caller.read_answer()
+    await caller.leave()
+    return got
+
+
+async def test_a_model_on_several_backends_is_listed_once(tmp_path: Path) -> None:
+    async with (
+        run_engine("engine-a", models=["m", "only-a"]) as a,
+        run_engine("engine-b", models=["m", "only-b"]) as b,
+        run_engine("engine-o", kind="ollama", models=["llama3:latest", "m"]) as o,
+        run_gateway(tmp_path, a, b, o) as gateway,
+    ):
+        listed = [entry["id"] for entry in (await get(gateway, "/v1/models")).json["data"]]
+        assert listed == ["llama3:latest", "m", "only-a", "only-b"]
+        tags = [entry["name"] for entry in (await get(gateway, "/api/tags")).json["models"]]
+        assert tags == ["llama3:latest", "m"]
+        assert [entry["name"] for entry in (await get(gateway, "/api/ps")).json["models"]] == ["llama3:latest", "m"]
+        assert (await get(gateway, "/api/version")).json == {"version": "0.12.0"}
+        assert (await get(gateway, "/v1/models/only-a")).json["id"] == "only-a"
+        assert (await get(gateway, "/v1/models/nobodys")).status == 404
+
+
+async def test_a_request_goes_only_where_its_model_is(tmp_path: Path) -> None:
+    async with (
+        run_engine("engine-a", models=["m", "only-a"]) as a,
+        run_engine("engine-b", models=["m"]) as b,
+        run_gateway(tmp_path, a, b, placement="round_robin") as gateway,
+    ):
+        caller = await gateway.connect()
+        for _ in range(6):
+            await caller.ask("only-a")
+            assert (await caller.read_answer()).headers["x-mrproxy-backend"] == "engine-a"
+        assert not b.turns
+
+
+async def test_ollamas_api_goes_to_ollamas_only_and_v1_to_all(tmp_path: Path) -> None:
+    async with (
+        run_engine("engine-a") as a,
+        run_engine("engine-o", kind="ollama") as o,
+        run_gateway(tmp_path, a, o, placement="round_robin") as gateway,
+    ):
+        caller = await gateway.connect()
+        served = {"/api/chat": set(), "/v1/chat/completions": set()}  # type: dict[str, set[str]]
+        for path, names in served.items():
+            for _ in range(4):
+                await caller.send(request(path, chat()))
+                names.add((await caller.read_answer()).headers["x-mrproxy-backend"])
+        assert served == {"/api/chat": {"engine-o"}, "/v1/chat/completions": {"engine-a", "engine-o"}}
+
+
+async def test_ollama_takes_a_name_without_its_tag(tmp_path: Path) -> None:
+    async with run_engine(kind="ollama", models=["llama3:latest"]) as engine, run_gateway(tmp_path, engine) as gateway:
+        caller = await gateway.connect()
+        for name in ("llama3", "llama3:latest"):
+            await caller.send(request("/api/chat", chat(name)))
+            assert (await caller.read_answer()).status == 200
+        assert [turn.request.json["model"] for turn in engine.turns] == ["llama3", "llama3:latest"]
+        keys = {gateway.stages.registry.find("ollama", name).key for name in ("llama3", "llama3:latest")}  # type: ignore[union-attr]
+        assert len(keys) == 1  # one queue
+
+
+async def test_an_allow_list_hides_other_models(tmp_path: Path) -> None:
+    async with run_engine("engine-x", models=["m", "secret"]) as engine:
+        backend = Backend(kind="vllm", url=engine.url, name="engine-x", models=("m",))
+        async with run_gateway(tmp_path, backends=(backend,)) as gateway:
+            assert [entry["id"] for entry in (await get(gateway, "/v1/models")).json["data"]] == ["m"]
+            caller = await gateway.connect()
+            await caller.ask("secret")
+            assert (await caller.read_answer()).status == 404
+
+
+async def test_a_known_model_that_is_nowhere_routable_is_a_503(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        gateway.backend().is_draining = True
+        gateway.backend().changed()
+        caller = await gateway.connect()
+        await caller.ask()
+        got = await caller.read_answer()
+        assert (got.status, got.json["error"]["code"]) == (503, "no_backend")
+        assert got.headers["retry-after"]
+        await caller.ask("unknown")
+        assert (await caller.read_answer()).status == 404
+
+
+# Reloads
+
+
+async def test_a_backend_that_is_added_serves_and_who_waits_goes_there(tmp_path: Path) -> None:
+    async with (
+        run_engine("engine-a") as a,
+        run_engine("engine-b") as b,
+        run_gateway(tmp_path, a, max_concurrent=1) as gateway,
+    ):
+        a.behaviour = hang()
+        holder, waiting = await gateway.connect(), await gateway.connect()
+        await holder.ask()
+        await a.wait_turn()
+        await waiting.ask()
+        await wait_until(lambda: gateway.stages.scheduler.waiting_total == 1)
+        await gateway.stages.registry.apply([spec(a, max_concurrent=1), spec(b)], gateway.stages.settings)
+        assert (await waiting.read_answer()).headers["x-mrproxy-backend"] == "engine-b"
+
+
+async def test_more_slots_are_used_at_once(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine, max_concurrent=1) as gateway:
+        engine.script(hang())
+        holder, waiting = await gateway.connect(), await gateway.connect()
+        await holder.ask()
+        await engine.wait_turn()
+        await waiting.ask()
+        await wait_until(lambda: gateway.stages.scheduler.waiting_total == 1)
+        await gateway.stages.registry.apply([spec(engine, max_concurrent=2)], gateway.stages.settings)
+        assert (await waiting.read_answer()).status == 200
+
+
+async def test_a_backend_that_is_removed_finishes_what_it_has(tmp_path: Path) -> None:
+    async with (
+        run_engine("engine-a") as a,
+        run_engine("engine-b") as b,
+        run_gateway(tmp_path, a, b, placement="round_robin") as gateway,
+    ):
+        goes_on = trio.Event()
+
+        async def behave(turn: object) -> None:
+            await answer(STREAM_HEAD + chunk(event("one")))(turn)  # type: ignore[arg-type]
+            await goes_on.wait()
+            await answer(chunk(event("two")) + LAST_CHUNK)(turn)  # type: ignore[arg-type]
+
+        a.behaviour = b.behaviour = behave
+        streaming = await gateway.connect()
+        await streaming.ask(stream=True)
+        head = await streaming.read_until(b"\r\n\r\n")
+        removed, kept = (a, b) if b"engine-a" in head else (b, a)
+        kept.behaviour = answer(sized(chat_answer()))
+        retired = gateway.backend(removed.name)
+        await gateway.stages.registry.apply([spec(kept)], gateway.stages.settings)
+        caller = await gateway.connect()
+        for _ in range(4):
+            await caller.ask()
+            assert (await caller.read_answer()).headers["x-mrproxy-backend"] == kept.name
+        goes_on.set()
+        rest = await streaming.read_until(LAST_CHUNK)
+        assert event("two") in rest
+        assert b"error" not in rest
+        await wait_until(lambda: not retired.pool.open_connections)
+
+
+async def test_a_removed_backend_that_does_not_finish_is_cut_at_the_drains_deadline(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        engine.behaviour = hang(STREAM_HEAD + chunk(event("one")))
+        streaming = await gateway.connect()
+        await streaming.ask(stream=True)
+        await streaming.read_until(event("one"))
+        retired = gateway.backend()
+        await gateway.stages.registry.apply([], replace(gateway.stages.settings, drain_seconds=0.2))
+        rest = await streaming.read_until(LAST_CHUNK)
+        assert b'"code":"backend_withdrawn"' in rest
+        await engine.turns[0].left.wait()
+        await wait_until(lambda: not retired.pool.open_connections and not retired.in_flight)
+
+
+async def test_a_backend_at_a_new_address_is_a_new_backend(tmp_path: Path) -> None:
+    async with run_engine("engine-a") as old, run_engine("engine-a") as new, run_gateway(tmp_path, old) as gateway:
+        caller = await gateway.connect()
+        await caller.ask()
+        assert (await caller.read_answer()).status == 200
+        retired = gateway.backend()
+        await gateway.stages.registry.apply([spec(new)], gateway.stages.settings)
+        await wait_until(lambda: gateway.backend().is_known)
+        assert gateway.backend() is not retired
+        await caller.ask()
+        assert (await caller.read_answer()).status == 200
+        assert (len(old.turns), len(new.turns)) == (1, 1)
+        await wait_until(lambda: not retired.pool.open_connections)
+
+
+async def test_a_bug_in_a_backends_tasks_ends_what_it_runs_and_it_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run_engine("engine-a") as a, run_engine("engine-b") as b, run_gateway(tmp_path, a, b) as gateway:
+        a.behaviour = b.behaviour = hang(STREAM_HEAD + chunk(event("one")))
+        streams = [await gateway.connect() for _ in range(2)]
+        for stream in streams:
+            await stream.ask(stream=True)
+            await stream.read_until(event("one"))
+        victim = gateway.backend("engine-a")
+        assert (len(a.turns), len(b.turns)) == (1, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(victim.pool, "sweep", lambda now: 1 / 0)
+            await wait_until(lambda: gateway.log.events("unexpected error"))
+        gateway.expected_crashes = gateway.stages.counters.crashes
+        await a.turns[0].left.wait()
+        assert not b.turns[0].left.is_set()
+        await wait_until(lambda: victim.is_routable(trio.current_time()))
