@@ -38,6 +38,7 @@ from mrproxy.identity.callers import Identity
 from mrproxy.ledger.entry import Ledger
 from mrproxy.ledger.spent import Spent
 from mrproxy.lifecycle import serve_connection
+from mrproxy.link.capture import CaptureWriter
 from mrproxy.link.journal import Writer
 from mrproxy.link.snapshot import Snapshot, SnapshotError, read
 from mrproxy.provision import DataDirectory, open_data_directory, read_secret
@@ -123,6 +124,8 @@ class Worker:
             journal=Writer(self._directory.journal, name, settings.journal_segment_bytes),
             control=ControlUplink(str(self._directory.control_socket), poller, settings, counters),
         )
+        self._captures = CaptureWriter(self._directory.journal, name, settings.journal_segment_bytes)
+        self._capture_as_set(settings)
         registry.changed = stages.scheduler.capacity_changed
         poller.after_batch = stages.flush
         self._door = Door(settings, counters, poller, self._serve, self._crashed, ExpressWay(stages).take)
@@ -170,6 +173,7 @@ class Worker:
                 nursery.cancel_scope.cancel(reason="drained")
         stages.flush()
         stages.journal.close()
+        self._captures.close()
         self._log.info("worker ended", requests=sum(stages.counters.requests.values()))
 
     async def _serve_until_drained(self) -> None:
@@ -213,6 +217,7 @@ class Worker:
         self._snapshot = snapshot
         self._log = self._log.at_level(settings.log_level)
         stages.settings = settings
+        self._capture_as_set(settings)
         stages.scheduler.settings = settings
         stages.control.pump.pace = settings
         stages.identity.load(snapshot)
@@ -221,6 +226,9 @@ class Worker:
         await stages.registry.apply(snapshot.backends, settings)
         self._log.info("reloaded", generation=snapshot.generation, backends=len(snapshot.backends))
         return ""
+
+    def _capture_as_set(self, settings: Settings) -> None:
+        self._stages.captures = self._captures if settings.capture_bodies else None
 
     async def _watch_lag(self) -> None:
         """How late a task runs that wanted to run at a certain time: what every other task waits, too."""

@@ -14,6 +14,7 @@ from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.canonical.exchange import CLIENT_TOO_SLOW, Exchange, Usage, UsageState
 from mrproxy.canonical.request import Operation, Request
+from mrproxy.dialects.capture import CapturingTap
 from mrproxy.dialects.shallow import rename_model
 from mrproxy.dialects.usage import make_tap
 from mrproxy.errors import BackendError, Code, Phase, Refused
@@ -204,12 +205,13 @@ class Attempts:
         return backend.endpoint.request(self.head.http, body, self.exchange.request_id)
 
     def _relay(self, backend: Backend, connection: Connection, finished: Finish | None) -> Relay:
+        capture = self.exchange.capture
         return Relay(
             backend.pump,
             connection,
             self._client,
             self.exchange,
-            self._tap,
+            self._tap if capture is None else CapturingTap(self._tap, capture.answer),
             backend.first_byte_seconds(self.request.model),
             is_http10=self.head.http.http10,
             finished=finished,
@@ -261,6 +263,8 @@ class Attempts:
         event = self.head.route.dialect.encode_stream_error(error, exchange.request_id)
         if not self._tap.is_aligned:
             event = b"\n\n" + event  # what arrived of the broken event must not swallow this one
+        if exchange.capture is not None:
+            exchange.capture.answer.receive_data(event)
         await self._client.send_all(b"%b%x\r\n%b\r\n%b" % (relay.take_pending(), len(event), event, LAST_CHUNK))
 
     # Settlement
@@ -327,7 +331,7 @@ def was_stale(relay: Relay) -> bool:
         error is not None
         and error.code is Code.BACKEND_FAILED
         and error.phase in (Phase.SEND, Phase.FIRST_BYTE)
-        and relay.answer is None
+        and not relay.has_heard
     )
 
 

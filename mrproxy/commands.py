@@ -77,6 +77,7 @@ class Commands:
         stages, now = self._stages, trio.current_time()
         counters, journal = stages.counters, stages.journal
         backends = stages.registry.backends.values()
+        captures = stages.captures
         return {
             "worker": stages.worker,
             "requests": [[*key, count] for key, count in counters.requests.items()],
@@ -86,7 +87,8 @@ class Commands:
                 "journal_records_total": journal.records,
                 "journal_bytes_total": journal.written_bytes,
                 "journal_lost_total": journal.lost_records,
-            },
+            }
+            | ({} if captures is None else {"captures_total": captures.written, "captures_lost_total": captures.lost}),
             "refused": counters.refused,
             "usage_states": counters.usage_states,
             "gauges": {

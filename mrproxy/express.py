@@ -72,6 +72,8 @@ class ExpressWay:
             return False
         exchange = stages.open_exchange(head, now)
         exchange.model, exchange.streams, exchange.body_bytes = pool.model, request.streams, len(body)
+        if stages.captures is not None:
+            exchange.capture = stages.open_capture(body)
         limits = stages.ledger.ratelimit_headers(caller, now)
         exchange.answer_lines = b"x-request-id: %b\r\n%b" % (exchange.request_id, limits)
         attempts = Attempts(client, head, request, exchange, stages, caller, entry, grant)

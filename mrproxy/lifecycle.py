@@ -94,6 +94,8 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
         check_body_headers(client, head)
         body = await client.read_body(head)
         exchange.body_bytes = len(body)
+        if stages.captures is not None:
+            exchange.capture = stages.open_capture(body)
         request = dialect.decode(body, operation)
         client.begin()
         pool = find_pool(request, dialect.name, caller, stages)
@@ -109,9 +111,7 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
                 grant = await wait_turn(client, head, request, exchange, job, affinity_key, stages)
             await Attempts(client, head, request, exchange, stages, caller, entry, grant).run()
     except ProxyError as error:
-        exchange.code = error.code
-        if not exchange.answer_bytes:  # whatever a backend said before, this is what the caller hears
-            exchange.status = error.status
+        note_failure(head, exchange, error)
         raise
     except (trio.Cancelled, Departed):
         note_departure(client, exchange, stages)
@@ -165,6 +165,15 @@ async def comment_while_waiting(
             return
 
 
+def note_failure(head: Head, exchange: Exchange, error: ProxyError) -> None:
+    """It was refused, or failed."""
+    exchange.code = error.code
+    if not exchange.answer_bytes:  # whatever a backend said before, this is what the caller hears
+        exchange.status = error.status
+        if exchange.capture is not None:
+            exchange.capture.answer.receive_data(refusal_body(head, exchange, error))
+
+
 def note_departure(client: Client, exchange: Exchange, stages: Stages) -> None:
     """The client left, or was too slow; or the process ends and could not wait any longer."""
     if client.is_draining and not client.is_gone:
@@ -200,6 +209,14 @@ def find_pool(request: Request, dialect: str, caller: Caller, stages: Stages) ->
     if not stages.registry.is_complete:
         raise Refused(Code.NO_BACKEND, f"model '{model}' is not known yet: some backends have not answered so far")
     raise Refused(Code.MODEL_NOT_FOUND, f"model '{model}' not found")
+
+
+def refusal_body(head: Head, exchange: Exchange, error: ProxyError) -> bytes:
+    """What `serve` will say: for the capture, which is written before."""
+    dialect = head.route.dialect
+    if exchange.is_early:
+        return dialect.encode_stream_error(error, exchange.request_id)
+    return error.body if isinstance(error, EngineRefused) else dialect.encode_error(error, exchange.request_id)
 
 
 async def refuse(client: Client, head: Head, exchange: Exchange, error: ProxyError, stages: Stages) -> None:

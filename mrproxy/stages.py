@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from mrproxy.accept.heads import Head
 from mrproxy.answers import answer_lines
+from mrproxy.canonical.capture import Capture
 from mrproxy.canonical.exchange import Exchange, Usage
 from mrproxy.canonical.request import Operation, Request
 from mrproxy.clock import Clock
@@ -18,6 +19,7 @@ from mrproxy.counters import Counters
 from mrproxy.forwarding import ControlUplink
 from mrproxy.identity.callers import Caller, Identity
 from mrproxy.ledger.entry import Ledger
+from mrproxy.link.capture import CaptureWriter, captured_bodies
 from mrproxy.link.journal import Writer
 from mrproxy.link.records import JournalRecord
 from mrproxy.scheduler.cost import CostModel
@@ -35,7 +37,7 @@ _NOTHING = Usage(None, None)
 
 @dataclass(slots=True)
 class Stages:
-    """One worker's stages. `settings` is replaced by a reload."""
+    """One worker's stages. `settings` is replaced by a reload; `captures` is there while bodies are captured."""
 
     worker: str
     settings: Settings
@@ -50,6 +52,7 @@ class Stages:
     retry_budget: RetryBudget
     journal: Writer
     control: ControlUplink
+    captures: CaptureWriter | None = None
     _ended: list[tuple[Exchange, Caller, str, float]] = field(default_factory=list)
     _started_requests: int = 0
     # Unique among workers and restarts: 64 random bits, then a count. 32 hex digits, because llama-cpp-python refuses
@@ -68,6 +71,10 @@ class Stages:
     def affinity_key(self, body: bytes) -> int:
         """What the prompt begins with, as a number: equal beginnings go where their KV cache is warm."""
         return zlib.crc32(body[:_PREFIX_BYTES]) if self.settings.placement == "affinity" else 0
+
+    def open_capture(self, body: bytes) -> Capture:
+        """For `exchange.capture`: what is kept of a request's bodies."""
+        return Capture(body, self.settings.capture_max_bytes)
 
     def estimate(self, model: str, request: Request, operation: Operation) -> int:
         """Tokens it will probably take, for the ledger and the scheduler."""
@@ -97,9 +104,15 @@ class Stages:
             return
         self._ended = []
         counters, worker, now_utc = self.counters, self.worker, self.clock()
-        self.journal.append_all([make_record(*each, worker, now_utc) for each in ended])
+        records = [make_record(*each, worker, now_utc) for each in ended]
+        self.journal.append_all(records)
         for exchange, _, _, now in ended:
             counters.count_exchange(exchange, now)
+        if self.captures is not None:
+            for (exchange, _, _, _), record in zip(ended, records, strict=True):
+                capture = exchange.capture
+                if capture is not None:
+                    self.captures.append(captured_bodies(record, capture.request, capture.answer))
 
 
 def make_record(

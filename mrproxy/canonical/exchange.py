@@ -6,6 +6,8 @@ Times are trio seconds (`_at`); None means "did not happen". `status` 0 means th
 import enum
 from typing import NamedTuple
 
+from mrproxy.canonical.capture import Capture
+
 
 class Usage(NamedTuple):
     """Tokens as the engine counted them; None where it did not say."""
@@ -54,6 +56,7 @@ class Exchange:
     body_bytes: int = 0
     answer_bytes: int = 0
     answer_lines: bytes = b""
+    capture: Capture | None = None  # only while bodies are captured
     keep_alive: bool = True
 
     def __init__(self, request_id: bytes, started_at: float, dialect: str, operation: str) -> None:

@@ -38,6 +38,8 @@ HELP = {
     "journal_records_total": "Records appended to the journal.",
     "journal_lost_total": "Records that the disk did not take.",
     "journal_bytes_total": "Bytes appended to the journal.",
+    "captures_total": "Requests whose bodies were captured.",
+    "captures_lost_total": "Captures that the disk did not take.",
     "in_flight": "Requests that hold a slot of a backend.",
     "waiting": "Requests that wait for a grant.",
     "open_connections": "Client connections open.",

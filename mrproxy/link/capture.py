@@ -18,6 +18,8 @@ from typing import Protocol
 
 import msgspec
 
+from mrproxy.link.records import JournalRecord
+
 _NAME = re.compile(r"capture-(?P<worker>[A-Za-z0-9_.-]+)-(?P<sequence>[0-9]{12,})\.ndjson")
 _LONGEST_CHARACTER_BYTES = 4
 
@@ -50,26 +52,17 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(CapturedBodies).decode
 
 
-def captured_bodies(
-    request_id: str,
-    started_utc: float,
-    key_id: str,
-    user: str,
-    model: str,
-    status: int,
-    request: KeptBody,
-    answer: KeptBody,
-) -> CapturedBodies:
-    """The line of one request."""
+def captured_bodies(record: JournalRecord, request: KeptBody, answer: KeptBody) -> CapturedBodies:
+    """The line of one request, which says the same of it as its journal record."""
     request_text, request_is_base64 = as_text(request)
     answer_text, answer_is_base64 = as_text(answer)
     return CapturedBodies(
-        request_id,
-        started_utc,
-        key_id,
-        user,
-        model,
-        status,
+        record.request_id,
+        record.started_utc,
+        record.key_id,
+        record.user,
+        record.model,
+        record.status,
         request_text,
         request.is_truncated,
         answer_text,

@@ -478,6 +478,11 @@ class Relay:
         return self.connection.detach()
 
     @property
+    def has_heard(self) -> bool:
+        """The backend has said something, be it half a head."""
+        return self.answer is not None or bool(self._head_bytes)
+
+    @property
     def is_framed(self) -> bool:
         """The client gets chunks, so that an error can still be said in the stream."""
         return self._frames

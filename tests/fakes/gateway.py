@@ -174,6 +174,7 @@ async def run_gateway(
                 nursery.cancel_scope.cancel()
     gateway.stages.poller.close()
     gateway.stages.journal.close()
+    gateway.worker._captures.close()
     listener.close()
     if failure is not None:
         raise failure

@@ -17,6 +17,7 @@ from mrproxy.link.capture import (
     capture_segments,
     captured_bodies,
 )
+from tests.link.journal_examples import a_record
 
 
 def body_of(data: bytes, max_bytes: int = 1 << 16) -> Body:
@@ -26,7 +27,7 @@ def body_of(data: bytes, max_bytes: int = 1 << 16) -> Body:
 
 
 def line(request_id: str = "one", answer: bytes = b"{}") -> CapturedBodies:
-    return captured_bodies(request_id, 1.5, "k", "ada", "m", 200, body_of(b"{}"), body_of(answer))
+    return captured_bodies(a_record(request_id=request_id), body_of(b"{}"), body_of(answer))
 
 
 def read_all(directory: Path) -> list[CapturedBodies]:
@@ -139,8 +140,11 @@ def test_a_cut_through_a_character_leaves_text(text, max_bytes):
     assert len(shown.encode()) > min(len(text.encode()), max_bytes) - 4
 
 
-def test_the_flags_are_in_the_line():
-    made = captured_bodies("one", 1.5, "k", "ada", "m", 200, body_of(b"12345", 4), body_of(b"\xff"))
+def test_a_line_says_what_the_journal_says_and_what_was_done_to_the_bodies():
+    made = captured_bodies(a_record(), body_of(b"12345", 4), body_of(b"\xff"))
+    record = a_record()
+    assert (made.request_id, made.started_utc, made.status) == (record.request_id, record.started_utc, record.status)
+    assert (made.key_id, made.user, made.model) == (record.key_id, record.user, record.model)
     assert (made.request, made.request_truncated, made.request_is_base64) == ("1234", True, False)
     assert (made.answer, made.answer_truncated, made.answer_is_base64) == ("/w==", False, True)
 
