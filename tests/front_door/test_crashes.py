@@ -87,7 +87,8 @@ def test_a_stream_of_a_killed_worker_breaks_and_does_not_end_as_if_it_were_whole
                 received += data
         except ConnectionResetError:
             pass
-    assert not received.endswith(b"0\r\n\r\n")
+    assert b"[DONE]" not in received
+    assert not received.endswith(b"\r\n0\r\n\r\n")
     assert chat(gateway) == 200
 
 
