@@ -392,7 +392,7 @@ async def test_a_sized_answer_that_breaks_off_is_cut_off_for_the_client(tmp_path
 async def test_an_error_reaches_a_client_that_lags_after_what_it_has_not_taken_yet(tmp_path: Path) -> None:
     async with (
         run_engine() as engine,
-        run_gateway(tmp_path, engine, send_bytes=16384, stream_idle_deadline_seconds=0.5) as gateway,
+        run_gateway(tmp_path, engine, client_send_buffer_bytes=32768, stream_idle_deadline_seconds=0.5) as gateway,
     ):
         text = "x" * 900
         engine.behaviour = hang(STREAM_HEAD, chunk(event(text)) * 200)
@@ -432,9 +432,8 @@ async def test_a_withdrawn_backend_hands_on_what_has_not_begun(tmp_path: Path) -
         assert gateway.backend(holder.name).breaker.statistics(trio.current_time()).failures == 0
 
 
-@pytest.mark.xfail(reason="the error follows the last chunk")
 async def test_a_finished_answer_that_waits_for_a_slow_client_is_not_spoilt_by_a_withdrawal(tmp_path: Path) -> None:
-    async with run_engine() as engine, run_gateway(tmp_path, engine, send_bytes=16384) as gateway:
+    async with run_engine() as engine, run_gateway(tmp_path, engine, client_send_buffer_bytes=32768) as gateway:
         text = "x" * 900
         pieces = chunk(event(text)) * 60
         engine.behaviour = answer(STREAM_HEAD + pieces + chunk(usage_event()) + LAST_CHUNK)

@@ -177,7 +177,7 @@ async def test_a_client_that_leaves_while_the_engine_talks_ends_it(tmp_path: Pat
 
 @WARM
 async def test_a_client_that_leaves_while_it_lags_ends_the_stream(tmp_path: Path, is_warm: bool) -> None:
-    async with run_engine() as engine, run_gateway(tmp_path, engine, send_bytes=16384) as gateway:
+    async with run_engine() as engine, run_gateway(tmp_path, engine, client_send_buffer_bytes=32768) as gateway:
         caller = await gateway.connect(receive_bytes=4096)
         before = await warm_up(gateway, caller, is_warm)
         engine.behaviour = hang(STREAM_HEAD + chunk(event("x" * 900)) * 300)

@@ -129,12 +129,10 @@ async def run_gateway(
     backends: tuple[Backend, ...] = (),
     keys: tuple[Key, ...] = (),
     max_concurrent: int = 64,
-    send_bytes: int = 0,
     **settings: object,
 ) -> AsyncIterator[Gateway]:
     """A running worker before these engines, with one key (`KEY`) of one user with every kind of limit.
 
-    `send_bytes`: the kernel's buffer towards each client, which otherwise grows to megabytes.
     What the body raises comes out as it is. A body that ends well is followed by the balance.
     """
     data_directory = open_data_directory(str(directory))
@@ -152,8 +150,6 @@ async def run_gateway(
     write(data_directory.snapshot, snapshot)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     listener.setblocking(False)
-    if send_bytes:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)  # accepted sockets inherit it
     log = MemoryLog()
     worker = Worker("test", data_directory.snapshot, snapshot, listener, log)  # type: ignore[arg-type]
     gateway = Gateway(worker, listener.getsockname()[1], directory, log)

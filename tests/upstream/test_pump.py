@@ -210,7 +210,7 @@ FLOOD = chunk(event("x" * 900)) * EVENTS  # 16 MB: more than all the buffers on 
 
 
 async def test_a_client_that_does_not_read_stops_the_engine_and_later_gets_everything(tmp_path: Path) -> None:
-    async with run_engine() as engine, run_gateway(tmp_path, engine, send_bytes=65536) as gateway:
+    async with run_engine() as engine, run_gateway(tmp_path, engine, client_send_buffer_bytes=131072) as gateway:
 
         async def behave(turn: Turn) -> None:
             await turn.send(STREAM_HEAD)
@@ -242,7 +242,10 @@ async def stopped_at(turn: Turn) -> int:
 
 
 async def test_two_hundred_clients_that_do_not_read_cost_no_memory_and_delay_nobody(tmp_path: Path) -> None:
-    async with run_engine() as engine, run_gateway(tmp_path, engine, max_concurrent=300, send_bytes=65536) as gateway:
+    async with (
+        run_engine() as engine,
+        run_gateway(tmp_path, engine, max_concurrent=300, client_send_buffer_bytes=131072) as gateway,
+    ):
 
         async def flooding(turn: Turn) -> None:
             await turn.send(STREAM_HEAD)
