@@ -267,8 +267,9 @@ class Plan:
 
     def on_ready(self, flags: int, now: float) -> None:
         """In the poller's next round, where departures come from."""
-        if self.fiber is not None:
-            self.fiber.leave()
+        for client in list(self.gateway.door.clients):
+            if client.fiber is self.fiber:
+                client.leave()
 
     def note(self, fiber: Fiber) -> None:
         if fiber is not self.fiber:

@@ -121,3 +121,23 @@ async def test_a_connection_that_crashes_ends_alone(tmp_path: Path, monkeypatch:
         assert gateway.log.events("unexpected error")
         assert gateway.backend().in_flight == 1
         assert len(gateway.door.clients) == 1
+
+
+@pytest.mark.parametrize("is_warm", [False, True], ids=["new connection", "pooled connection"])
+async def test_a_client_sent_away_in_mid_request_leaves_nothing_behind(tmp_path: Path, is_warm: bool) -> None:
+    """As the end of a drain does with those that have not finished, and a crash in a connection's own events."""
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        caller = await gateway.connect()
+        if is_warm:
+            await caller.ask()
+            assert (await caller.read_answer()).status == 200
+        engine.behaviour = hang()
+        await caller.ask()
+        turn = await engine.wait_turn(1 + is_warm)
+        for client in list(gateway.door.clients):
+            client.leave()
+        with trio.fail_after(5):
+            await turn.left.wait()
+        assert await caller.read_to_end() == b""
+        await gateway.settled()
+        assert len(await gateway.wait_records(1 + is_warm)) == 1 + is_warm
