@@ -17,6 +17,7 @@ from mrproxy.canonical.exchange import CLIENT_DEPARTED, CLIENT_DEPARTED_STATUS, 
 from mrproxy.canonical.request import Request, Shape
 from mrproxy.dialects.openai import OPENAI
 from mrproxy.dialects.routes import Way
+from mrproxy.dialects.shallow import require_one_model
 from mrproxy.errors import ClientError, Code, ProxyError, Refused
 from mrproxy.fibers import Departed
 from mrproxy.forwarding import forward
@@ -200,6 +201,8 @@ def check_body_headers(client: Client, head: Head) -> None:
 def find_pool(request: Request, dialect: str, caller: Caller, stages: Stages) -> ModelPool:
     """Who serves the model in this dialect. Raises Refused: 403, 404, or 503 while not everything is known yet."""
     model = request.model
+    if caller.models is not None:
+        require_one_model(request.body)
     if caller.models is not None and model not in caller.models:
         raise Refused(Code.MODEL_FORBIDDEN, f"this key may not use the model '{model}'")
     pool = stages.registry.find(dialect, model)

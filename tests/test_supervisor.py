@@ -174,12 +174,12 @@ async def test_a_crashed_worker_is_restarted_on_the_same_listener(make_scene, au
 async def test_a_valid_reload_writes_the_snapshot_and_tells_the_children(make_scene, autojump_clock):
     scene = make_scene()
     async with serving(scene):
-        scene.settings = replace(scene.settings, quantum_tokens=7, backends=(Backend(kind="vllm", url="http://a"),))
+        scene.settings = replace(scene.settings, max_attempts=7, backends=(Backend(kind="vllm", url="http://a"),))
         signal.raise_signal(signal.SIGHUP)
         await wait_until(lambda: len([p for p in scene.launch.processes if p.signals == [signal.SIGHUP]]) == 2)
         snapshot = scene.snapshot()
         signal.raise_signal(signal.SIGTERM)
-    assert (snapshot.generation, snapshot.settings.quantum_tokens) == (2, 7)
+    assert (snapshot.generation, snapshot.settings.max_attempts) == (2, 7)
     assert [line["generation"] for line in scene.events("reloaded")] == [2]
 
 

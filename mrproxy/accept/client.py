@@ -191,7 +191,8 @@ class Client:
                     continue
                 if end >= 0:
                     break
-                self._check_unfinished_head(inbox)
+                if inbox != b"\r":
+                    self._check_unfinished_head(inbox)
             if not inbox:
                 self._is_idle, self._idle_head = True, self._last_head
             data = await self._receive(Code.HEAD_TIMEOUT if inbox else None)

@@ -121,6 +121,8 @@ def decode_openai(body: bytes, operation: Operation) -> Request:
         bound = asked.max_tokens
     if not asked.model:
         _require_model(asked.model)
+    if bound is not None and bound < 0:  # llama.cpp's "no bound"
+        bound = None
     if not asked.stream:
         return Request(asked.model, body, Shape.JSON, len(body), bound, False)
     options = asked.stream_options
@@ -161,6 +163,19 @@ def ask_for_usage(body: bytes) -> bytes:
     options["include_usage"] = msgspec.Raw(_TRUE)
     fields["stream_options"] = msgspec.Raw(msgspec.json.encode(options))
     return msgspec.json.encode(fields)
+
+
+def require_one_model(body: bytes) -> None:
+    """Refuse a second spelling of `model`: engines written in Go take any case, and the last one. Raises ClientError.
+
+    For callers whose key allows some models only: what was checked must be what the engine reads.
+    """
+    try:
+        names = [name for name in _fields.decode(body) if name.lower() in ("model", "name")]
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise ClientError(Code.INVALID_JSON, f"the body is not valid JSON: {exc}") from None
+    if any(name not in ("model", "name") for name in names) or len(names) > 1:
+        raise ClientError(Code.INVALID_FIELD, "more than one spelling of model", param="model")
 
 
 def rename_model(body: bytes, model: str) -> bytes:

@@ -79,7 +79,7 @@ def test_nothing_counted_yet_is_valid() -> None:
 
 def test_the_workers_own_counters_are_all_exported() -> None:
     counters = Counters()
-    counters.count_request("openai", "m", "b", 200)
+    counters.requests["openai", "m", "b", 200] = 1
     counters.ttft.observe(0.3)
     histograms = {name: msgspec.convert(view, HistogramReport) for name, view in counters.histograms().items()}
     own = msgspec.structs.replace(worker(), histograms=histograms, counters=counters.totals())
