@@ -185,7 +185,8 @@ def note_departure(client: Client, exchange: Exchange, stages: Stages) -> None:
         return
     stages.counters.client_departures += 1
     exchange.code = exchange.code or CLIENT_DEPARTED
-    exchange.status = exchange.status or CLIENT_DEPARTED_STATUS
+    if not exchange.answer_bytes:
+        exchange.status = CLIENT_DEPARTED_STATUS
 
 
 def check_body_headers(client: Client, head: Head) -> None:

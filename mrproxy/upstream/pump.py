@@ -123,7 +123,7 @@ class Relay:
     __slots__ = (
         "_body", "_client_send", "_decoder", "_downstream", "_ends_after_flush", "_finish_to", "_first_byte_seconds",
         "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token", "_is_ending", "_is_fast",
-        "_is_http10", "_is_released", "_missing", "_pending", "_pump", "_receive_into", "_tap", "_unsent",
+        "_is_http10", "_is_released", "_missing", "_owes_head", "_pending", "_pump", "_receive_into", "_tap", "_unsent",
         "answer", "connection", "error", "exchange", "finished", "held", "last_at", "outcome",
     )  # fmt: skip
 
@@ -157,6 +157,7 @@ class Relay:
         self._missing = 0
         self._decoder: ChunkedDecoder | None = None
         self._frames = False
+        self._owes_head = False
         self._is_fast = False
         self._is_ending = False
         self._is_released = False
@@ -273,7 +274,7 @@ class Relay:
 
     def _receive(self, data: bytes, now: float) -> None:
         if self._body is not _Body.HEAD:
-            if self.held is None:
+            if self.held is None and not self._owes_head:
                 self._inter_token.observe(now - self.last_at)
             self.last_at = now
             self._receive_body(data, b"")
@@ -356,15 +357,14 @@ class Relay:
         if exchange.is_early:  # the client has a head: chunks follow, whatever the backend's framing
             self._frames = True
             self._receive_body(rest, b"")
-            return
-        if self._body is _Body.SIZED and not self._tap.cuts:
+        elif self._body is _Body.SIZED and not self._tap.cuts:
             framing = b"content-length: %d\r\n" % announced if announced >= 0 else b""
-        elif self._is_http10:
-            framing = b""  # ends with the connection
+            self._receive_body(rest, answer_head(answer, framing, exchange, self._pump.backend_line, now))
         else:
-            framing = _CHUNKED
-            self._frames = True
-        self._receive_body(rest, answer_head(answer, framing, exchange, self._pump.backend_line, now))
+            self._frames = not self._is_http10  # for HTTP/1.0 the body ends with the connection
+            self._owes_head = True
+            exchange.first_byte_at = None
+            self._receive_body(rest, b"")
 
     def _close_if_draining(self) -> None:
         """The drain began after the request did: the answer says that the connection ends with it."""
@@ -390,7 +390,7 @@ class Relay:
             self._fail_answer(str(exc))
             return
         self._deliver(payload, head, is_last=decoder.is_done, is_clean=not decoder.rest)
-        self._is_fast = self._frames and decoder.is_between_chunks and self._tap.is_aligned
+        self._is_fast = self._frames and not self._owes_head and decoder.is_between_chunks and self._tap.is_aligned
 
     def _deliver(self, payload: bytes, head: bytes, *, is_last: bool, is_clean: bool) -> None:
         """Payload to the tap, what it lets through to the client."""
@@ -409,6 +409,8 @@ class Relay:
                 out = b"%x\r\n%b\r\n" % (len(out), out)
             if is_last:
                 out += LAST_CHUNK
+        if self._owes_head and out:
+            head = self._late_head()
         if is_last:
             self._release(is_clean)
         self._send(head + out if head else out)
@@ -417,6 +419,16 @@ class Relay:
                 self._ends_after_flush = True
             else:
                 self._finish(Outcome.COMPLETE)
+
+    def _late_head(self) -> bytes:
+        """A stream's head goes out with its first event. Engines send theirs before they look at the prompt; until
+        something follows, another backend may still be tried, a status still be said, and no first byte was seen."""
+        self._owes_head = False
+        answer, exchange = self.answer, self.exchange
+        assert answer is not None
+        exchange.first_byte_at = self.last_at
+        framing = _CHUNKED if self._frames else b""
+        return answer_head(answer, framing, exchange, self._pump.backend_line, self.last_at)
 
     def _end_of_input(self) -> None:
         if self._body is _Body.UNTIL_CLOSE:
@@ -500,14 +512,14 @@ class Relay:
             self._time_out("the answer took too long in all", Phase.STREAM, is_final=True)
         elif self._pending:
             return
-        elif self._body is _Body.HEAD:
+        elif self._body is _Body.HEAD or self._owes_head:
             if now - self.exchange.sent_at > self._first_byte_seconds:
                 self._time_out("the backend did not begin to answer in time", Phase.FIRST_BYTE)
         elif now - self.last_at > pace.stream_idle_deadline_seconds:
             self._time_out("the backend stopped in the middle of its answer", Phase.STREAM)
 
     def _time_out(self, message: str, phase: Phase, *, is_final: bool = False) -> None:
-        may_retry = self._body is _Body.HEAD and not is_final
+        may_retry = self.exchange.answer_bytes == 0 and not is_final
         self.fail(BackendError(Code.BACKEND_TIMEOUT, message, phase=phase, retryable=may_retry))
 
     def _broke(self, exc: OSError, phase: Phase) -> None:
@@ -515,7 +527,7 @@ class Relay:
         self._fail_answer(f"the connection to it broke ({name})", phase)
 
     def _fail_answer(self, reason: str, phase: Phase | None = None) -> None:
-        is_first = self._body is _Body.HEAD
+        is_first = self._body is _Body.HEAD or self._owes_head
         where = (phase if phase is Phase.SEND else Phase.FIRST_BYTE) if is_first else Phase.STREAM
         error = BackendError(
             Code.BACKEND_FAILED, f"the backend failed: {reason}", phase=where, retryable=self.exchange.answer_bytes == 0

@@ -57,9 +57,13 @@ def test_metrics_count_a_request_with_all_that_it_was(gateway: Gateway):
     gateway.ask("POST", "/api/chat", {"model": "no-such-model", "messages": MESSAGES})
     key = ("openai", "org/model-7b", "mock-vllm", "200")
     unknown = ("ollama", "", "", "404")
-    # A page may be a fifth of a second old.
-    after = eventually(lambda: found if key in (found := requests_of(gateway)) else None, "it is not counted")
-    assert (after[key], after[unknown]) == (before.get(key, 0) + 1, before.get(unknown, 0) + 1)
+    expected = (before.get(key, 0) + 1, before.get(unknown, 0) + 1)
+
+    def both_counted() -> bool | None:
+        found = requests_of(gateway)  # a page may be a fifth of a second old
+        return (found.get(key), found.get(unknown)) == expected or None
+
+    eventually(both_counted, "it is not counted")
 
 
 def requests_of(gateway: Gateway) -> dict[tuple[str, ...], float]:

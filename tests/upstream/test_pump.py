@@ -273,11 +273,12 @@ async def test_two_hundred_clients_that_do_not_read_cost_no_memory_and_delay_nob
         engine.script(token_by_token)
         reader = await gateway.connect()
         await reader.ask(stream=True)
-        await reader.read_until(b"\r\n\r\n")
+        await engine.wait_turn(201)
         for index in range(50):
             goes_on.set()
             expected = chunk(event(f"token {index}"))
-            assert await reader.read_until(expected) == expected
+            got = await reader.read_until(expected)
+            assert got.endswith(expected) if index == 0 else got == expected  # the head goes with the first
         # 200 reads that are kept, at most 64 KiB each; the slow ones have not moved anything meanwhile.
         assert resident_bytes() - grown < 200 * 65536
         assert sum(bool(client.lagging) for client in gateway.door.clients) == 200
