@@ -28,7 +28,7 @@ RECEIVE_BYTES: Final = 65536
 _EVENTS_PER_TURN: Final = 64
 # 500 events a second keep a poller in its own epoll; trio's tasks run this much later at most, which no deadline minds.
 _LINGER_SECONDS: Final = 0.002
-_TURN_SECONDS: Final = 0.002
+_TURN_SECONDS: Final = 0.004
 # A TLS goodbye that the peer does not read is not waited for longer.
 _GOODBYE_SECONDS: Final = 2.0
 
@@ -75,8 +75,9 @@ class Poller:
         self.buffer = bytearray(RECEIVE_BYTES)
         self.view = memoryview(self.buffer)
         self.now = 0.0
-        # Called after each batch of events, for what is cheaper done for many at once; see `is_serving`.
+        # Called after a batch of events in which something set `has_ended`: for what is cheaper for many at once.
         self.after_batch: Callable[[], None] = lambda: None
+        self.has_ended = False
         self.is_serving = False
         # trio's time in one call instead of the four of trio.current_time(); a MockClock is honoured.
         self.clock: Callable[[], float] = trio.current_time
@@ -101,34 +102,35 @@ class Poller:
         while nobody else is runnable we linger in our own epoll, and return when it was silent for _LINGER_SECONDS,
         when a task became runnable, or after _TURN_SECONDS: deadlines and trio's own sockets are late by that much.
         """
-        epoll, again = self._epoll, self._again
-        wait_readable, checkpoint = trio.lowlevel.wait_readable, trio.lowlevel.checkpoint
-        fd = epoll.fileno()
-        clock = self.clock = trio.lowlevel.current_clock().current_time
-        self.now = clock()
+        self.clock = trio.lowlevel.current_clock().current_time
+        self.now = self.clock()
         runnable = _Runnable()
         trio.lowlevel.add_instrument(runnable)
-        waiting = runnable.tasks
         try:
             task_status.started()
-            while True:
-                if not again:
-                    await wait_readable(fd)
-                turn_ends_at = clock() + _TURN_SECONDS
-                while True:
-                    events = epoll.poll(0 if again or waiting else _LINGER_SECONDS, _EVENTS_PER_TURN)
-                    self.now = now = clock()
-                    if events:
-                        self._serve(events)
-                    elif not again and not waiting:
-                        break
-                    if again:
-                        self._serve_again()
-                    if waiting or now > turn_ends_at:
-                        await checkpoint()
-                        turn_ends_at = clock() + _TURN_SECONDS
+            await self._serve_for_ever(runnable.tasks)
         finally:
             trio.lowlevel.remove_instrument(runnable)
+
+    async def _serve_for_ever(self, waiting: set[trio.lowlevel.Task]) -> None:
+        epoll, again, clock = self._epoll, self._again, self.clock
+        fd = epoll.fileno()
+        while True:
+            if not again:
+                await trio.lowlevel.wait_readable(fd)
+            turn_ends_at = clock() + _TURN_SECONDS
+            while True:
+                events = epoll.poll(0 if again or waiting else _LINGER_SECONDS, _EVENTS_PER_TURN)
+                self.now = now = clock()
+                if events:
+                    self._serve(events)
+                elif not again and not waiting:
+                    break
+                if again:
+                    self._serve_again()
+                if waiting or now > turn_ends_at:
+                    await trio.lowlevel.checkpoint()
+                    turn_ends_at = clock() + _TURN_SECONDS
 
     def _serve(self, events: list[tuple[int, int]]) -> None:
         sources, now = self.sources, self.now
@@ -141,6 +143,11 @@ class Poller:
                 except Exception as error:
                     self._crashed(source, error)
         self.is_serving = False
+        if self.has_ended:
+            self._end_batch()
+
+    def _end_batch(self) -> None:
+        self.has_ended = False
         self.after_batch()
 
     def _serve_again(self) -> None:
@@ -152,7 +159,8 @@ class Poller:
             except Exception as error:
                 self._crashed(source, error)
         self.is_serving = False
-        self.after_batch()
+        if self.has_ended:
+            self._end_batch()
 
     def close(self) -> None:
         self._epoll.close()

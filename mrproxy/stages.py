@@ -94,7 +94,9 @@ class Stages:
     def record(self, exchange: Exchange, caller: Caller, client_address: str, now: float) -> None:
         """The end of a request. What ends in one batch of events is counted and journalled together, at its end."""
         self._ended.append((exchange, caller, client_address, now))
-        if not self.poller.is_serving:
+        if self.poller.is_serving:
+            self.poller.has_ended = True
+        else:
             self.flush()
 
     def flush(self) -> None:

@@ -239,11 +239,19 @@ async def test_batches_are_followed_by_what_is_cheaper_done_for_many(bench: Benc
     during: list[bool] = []
     after: list[bool] = []
     bench.poller.after_batch = lambda: after.append(bench.poller.is_serving)
-    _reader, far = bench.reader(lambda data: during.append(bench.poller.is_serving))
+
+    def served(data: bytes) -> None:
+        during.append(bench.poller.is_serving)
+        bench.poller.has_ended = data == b"x"
+
+    _reader, far = bench.reader(served)
+    far.send(b"y")
+    await until(lambda: during)
+    assert not after, "nothing ended in that batch"
     far.send(b"x")
-    await until(lambda: during and after)
-    assert during == [True]
-    assert not any(after)
+    await until(lambda: len(during) == 2 and after)
+    assert (during, after) == ([True, True], [False])
+    assert not bench.poller.has_ended
 
 
 async def test_the_clock_is_trios(autojump_clock: trio.testing.MockClock, bench: Bench) -> None:
