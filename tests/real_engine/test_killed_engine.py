@@ -69,7 +69,8 @@ def test_requests_without_a_first_byte_survive_the_death_of_an_engine(pair: Gate
     assert {outcome.backend for outcome in outcomes[:before_the_kill]} == {"engine-a", "engine-b"}
     # Only a stream that had begun may end badly: its engine works at one request at a time, so at most one did.
     failed = [outcome for outcome in outcomes if outcome.error or outcome.tokens != ANSWER_TOKENS]
-    assert all(outcome.stream and outcome.tokens > 0 for outcome in failed), failed
+    # (It may have begun with the role alone: an event, and no token yet.)
+    assert all(outcome.stream for outcome in failed), failed
     assert len(failed) <= 1
     late = outcomes[-CLIENTS:]
     assert {outcome.backend for outcome in late} == {"engine-b"}
