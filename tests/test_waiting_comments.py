@@ -1,0 +1,87 @@
+"""Streams that wait for their turn say so, if configured: a comment now and then, and from then on all is in-stream."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.behaviours import answer_status, answer_stream, event, hang
+from tests.fakes.gateway import run_gateway, wait_until
+from tests.fakes.loop_engine import run_engine
+
+pytestmark = pytest.mark.slow
+
+COMMENT = b": waiting\n\n"
+
+
+async def test_a_stream_that_waits_says_so_and_then_streams(tmp_path: Path) -> None:
+    async with (
+        run_engine() as engine,
+        run_gateway(tmp_path, engine, max_concurrent=1, waiting_comment_seconds=0.1) as gateway,
+    ):
+        engine.script(hang(), answer_stream("one", "two"))
+        first, second = await gateway.connect(), await gateway.connect()
+        await first.ask()
+        await engine.wait_turn()
+        await second.ask(stream=True)
+        head = await second.read_until(COMMENT)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        await first.leave()
+        got = await second.read_until(b"0\r\n\r\n")
+        assert event("one") in got
+        assert event("two") in got
+        assert b"HTTP/1.1" not in got, "one head is enough"
+        await wait_until(lambda: len(gateway.records()) == 2)
+        record = gateway.records()[-1]
+        assert (record.status, record.code, record.usage_state) == (200, "", "exact")
+
+
+async def test_a_wait_that_fails_after_a_comment_ends_in_the_stream(tmp_path: Path) -> None:
+    async with (
+        run_engine() as engine,
+        run_gateway(
+            tmp_path, engine, max_concurrent=1, waiting_comment_seconds=0.1, queue_deadline_seconds=0.35
+        ) as gateway,
+    ):
+        engine.script(hang())
+        first, second = await gateway.connect(), await gateway.connect()
+        await first.ask()
+        await engine.wait_turn()
+        await second.ask(stream=True)
+        got = await second.read_to_end()
+        assert COMMENT in got
+        assert b'"code":"queue_timeout"' in got
+        assert got.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        await first.leave()
+
+
+async def test_an_engines_refusal_after_a_comment_is_said_in_the_stream(tmp_path: Path) -> None:
+    async with (
+        run_engine() as engine,
+        run_gateway(tmp_path, engine, max_concurrent=1, waiting_comment_seconds=0.1) as gateway,
+    ):
+        engine.script(hang(), answer_status(400))
+        first, second = await gateway.connect(), await gateway.connect()
+        await first.ask()
+        await engine.wait_turn()
+        await second.ask(stream=True)
+        await second.read_until(COMMENT)
+        await first.leave()
+        got = await second.read_to_end()
+        assert b"data: {" in got
+        assert got.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+async def test_a_request_that_does_not_stream_hears_nothing_while_it_waits(tmp_path: Path) -> None:
+    async with (
+        run_engine() as engine,
+        run_gateway(
+            tmp_path, engine, max_concurrent=1, waiting_comment_seconds=0.05, queue_deadline_seconds=0.3
+        ) as gateway,
+    ):
+        engine.script(hang())
+        first, second = await gateway.connect(), await gateway.connect()
+        await first.ask()
+        await engine.wait_turn()
+        await second.ask()
+        assert (await second.read_answer()).status == 503
+        await first.leave()
