@@ -33,11 +33,15 @@ def test_a_report_makes_its_folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_target_that_runs_already_is_found_by_its_port(engine):
+def test_a_target_that_runs_already_is_found_by_its_port(engine, monkeypatch):
+    pinned: list[list[int]] = []
+    # Not for real: process 1 is everybody's ancestor, and the whole machine would sit on one core from then on.
+    monkeypatch.setattr("bench.procfs.pin", lambda roots, core: pinned.append(roots))
     found = running_target("ours", engine.url, {}, "key")
     assert found.pids == engine.pids
     assert found.key == "key"
     assert running_target("ours", engine.url, {"ours": "1,2"}, "").pids == (1, 2)
+    assert all(roots in ([*engine.pids], [1, 2]) for roots in pinned)
 
 
 def test_a_wrong_target_is_a_usage_error():
