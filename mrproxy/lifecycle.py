@@ -204,8 +204,8 @@ def find_pool(request: Request, dialect: str, caller: Caller, stages: Stages) ->
     model = request.model
     if caller.models is not None:
         require_one_model(request.body)
-    if caller.models is not None and model not in caller.models:
-        raise Refused(Code.MODEL_FORBIDDEN, f"this key may not use the model '{model}'")
+        if model not in caller.models:
+            raise Refused(Code.MODEL_FORBIDDEN, f"this key may not use the model '{model}'")
     pool = stages.registry.find(dialect, model)
     if pool is not None:
         return pool

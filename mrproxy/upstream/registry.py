@@ -141,9 +141,6 @@ class Registry:
         for backend in (*self.backends.values(), *self._retiring):
             backend.withdraw(reason, code)
 
-    def _are_all_probed(self) -> bool:
-        return all(backend.is_known or backend.last_probe_error for backend in self.backends.values())
-
     # What routing reads
 
     def find(self, dialect: str, model: str) -> ModelPool | None:
