@@ -1,0 +1,1 @@
+"""Pure. Anthropic's shapes: the dialect of `/anthropic/v1` and of `/v1/messages`."""
