@@ -11,6 +11,9 @@ class Operation(enum.StrEnum):
 
     CHAT = "chat"
     COMPLETIONS = "completions"
+    MESSAGES = "messages"
+    COUNT_TOKENS = "count_tokens"
+    RESPONSES = "responses"
     EMBEDDINGS = "embeddings"
     GENERATE = "generate"
     EMBED = "embed"
