@@ -22,7 +22,7 @@ LAYERS = (
     {"canonical", "wire", "link", "sockets", "fibers"},
     {"dialects"},
     {"accept", "identity", "ledger", "scheduler", "upstream"},
-    {"lifecycle", "stages", "attempts", "answers", "express", "forwarding", "listing", "commands"},
+    {"lifecycle", "stages", "attempts", "answers", "express", "forwarding", "listing", "commands", "images"},
     {"control", "storage", "telemetry"},
     {"app", "supervisor", "child", "provision", "discovery"},
     {"cli", "__main__"},
