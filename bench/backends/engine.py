@@ -57,6 +57,8 @@ class Engine:
         if work.keep_alive_seconds is not None:
             lane.keep_alive(work.keep_alive_seconds)
         sequence = Sequence(work, peer, lane, Timing(now), fault)
+        # Chosen here, once: the plain answer's path per token knows nothing of scripts.
+        sequence.emit = self._emitter.emit if work.script is None else self._emitter.emit_piece
         lane.waiting.append(sequence)
         self._waiting += 1
         if work.head_at_once and work.stream:
@@ -73,9 +75,11 @@ class Engine:
             self._release(sequence, now)
 
     def _admit(self, lane: Lane[Sequence], now: int) -> None:
-        if not self.residency.load(lane, now, lambda: self._begin_load(lane, now)):
-            return
         while lane.waiting and len(lane.running) < self.settings.max_num_seqs:
+            if not self.residency.fit_context(lane, lane.waiting[0].work.num_ctx):
+                return
+            if not self.residency.load(lane, now, lambda: self._begin_load(lane, now)):
+                return
             sequence = lane.waiting.popleft()
             self._waiting -= 1
             self._start(sequence, now)
@@ -123,7 +127,7 @@ class Engine:
     def _step(self, lane: Lane[Sequence], due: int) -> int:
         for sequence in list(lane.running):
             if sequence.work.stream and sequence.due_ns <= due and not sequence.peer.is_lagging and sequence.is_alive:
-                self._emitter.emit(sequence, due)
+                sequence.emit(sequence, due)
         if not lane.running:
             lane.is_stepping = False
             return 0
@@ -132,7 +136,7 @@ class Engine:
     def _tick(self, sequence: Sequence, due: int) -> int:
         """One sequence's own clock: emit, and say when the next token is due."""
         if sequence.is_alive and not sequence.peer.is_lagging:
-            self._emitter.emit(sequence, due)
+            sequence.emit(sequence, due)
         if not sequence.is_alive:
             return 0
         interval = int(step_seconds(self.settings, len(sequence.lane.running)) * 1e9)

@@ -17,12 +17,15 @@ KINDS = {
     "status_503": "answer 503 at once",
     "status_500": "answer 500 at once",
     "status_429": "answer 429 at once, Retry-After: 1",
+    "status_529": "answer 529 at once: Anthropic's `overloaded`",
+    "html": "answer 200 with a web page",
+    "error_event": "after `after_tokens` tokens say in the stream that the engine failed, as its dialect does",
     "reset_stream": "reset the connection (RST) after `after_tokens` tokens",
     "truncate": "end the connection in the middle of a chunk after `after_tokens` tokens",
     "malformed": "answer with bytes that are not HTTP",
 }
 # Those that strike while tokens flow; the others strike before the answer begins.
-STREAM_KINDS = frozenset({"hang_stream", "reset_stream", "truncate"})
+STREAM_KINDS = frozenset({"hang_stream", "reset_stream", "truncate", "error_event"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,36 @@ class ChatRequest(msgspec.Struct):
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    # What only a script can answer: here it is merely noticed, `openai_prompts.py` reads it.
+    tools: Any = None
+    tool_choice: Any = None
+    parallel_tool_calls: Any = None
+    stop: Any = None
+    n: Any = None
+    logprobs: Any = None
+    top_logprobs: Any = None
+    response_format: Any = None
+    structured_outputs: Any = None
+    guided_json: Any = None
+    chat_template_kwargs: Any = None
+    reasoning_effort: Any = None
+    reasoning: Any = None
+
+    @property
+    def is_special(self) -> bool:
+        return bool(
+            self.tools
+            or self.tool_choice
+            or self.stop
+            or self.response_format
+            or self.structured_outputs
+            or self.guided_json
+            or self.chat_template_kwargs
+            or self.reasoning_effort
+            or self.reasoning
+            or self.logprobs
+            or (self.n and self.n != 1)
+        )
 
     @property
     def wants_usage(self) -> bool:
@@ -37,6 +67,18 @@ class CompletionRequest(msgspec.Struct):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = 16  # OpenAI's and vLLM's default
+    stop: Any = None
+    n: Any = None
+    logprobs: Any = None
+    echo: Any = None
+    suffix: Any = None
+    response_format: Any = None
+
+    @property
+    def is_special(self) -> bool:
+        asked = self.stop or self.logprobs is not None or self.echo or self.suffix or self.response_format
+        # Several prompts, or token ids: anything but one text.
+        return bool(asked or (self.n and self.n != 1)) or bytes(memoryview(self.prompt)[:1]) != b'"'
 
     @property
     def wants_usage(self) -> bool:
@@ -47,6 +89,7 @@ class EmbeddingRequest(msgspec.Struct):
     model: str
     input: str | list[Any]
     encoding_format: str | None = "float"
+    dimensions: int | None = None
 
 
 def count_prompt_tokens(prompt_bytes: int) -> int:
@@ -61,6 +104,15 @@ def input_texts(request_input: str | list[Any]) -> list[str]:
     if request_input and isinstance(request_input[0], int):
         return [str(request_input)]
     return [str(item) for item in request_input]
+
+
+def count_input_tokens(request_input: str | list[Any]) -> int:
+    """Of all inputs: a token id is a token, text is estimated."""
+    if isinstance(request_input, str):
+        return count_prompt_tokens(len(request_input))
+    ids = sum(isinstance(item, int) for item in request_input)
+    lists = sum(len(item) for item in request_input if isinstance(item, list))
+    return ids + lists + sum(count_prompt_tokens(len(item)) for item in request_input if isinstance(item, str))
 
 
 def embed_text(text: str, dimensions: int, seed: int) -> list[float]:

@@ -13,7 +13,10 @@ S = TypeVar("S")
 
 
 class Lane(Generic[S]):
-    __slots__ = ("expires_ns", "is_loaded", "is_loading", "is_stepping", "keep_alive_ns", "model", "running", "waiting")
+    __slots__ = (
+        "context_reloads", "expires_ns", "is_loaded", "is_loading", "is_stepping", "keep_alive_ns", "loads", "model",
+        "num_ctx", "running", "waiting",
+    )  # fmt: skip
 
     def __init__(self, model: str, is_loaded: bool, keep_alive_seconds: float) -> None:
         self.model = model
@@ -24,6 +27,9 @@ class Lane(Generic[S]):
         self.is_stepping = False
         self.expires_ns = 0
         self.keep_alive_ns = 0
+        self.num_ctx = 0  # what it was loaded with; 0: nobody said
+        self.loads = 0
+        self.context_reloads = 0  # loads of a model that was there, with another context length
         self.keep_alive(keep_alive_seconds)
 
     @property
@@ -73,6 +79,20 @@ class Residency(Generic[S]):
         loaded = (lane for lane in self.lanes.values() if lane.is_loaded)
         return [(lane.model, (lane.expires_ns - now if lane.is_idle else lane.keep_alive_ns) / 1e9) for lane in loaded]
 
+    def fit_context(self, lane: Lane[S], num_ctx: int | None) -> bool:
+        """Make `num_ctx` the length to load the model with; False while it has another one and is busy.
+
+        Ollama's scheduler compares the runner's options of every request with the loaded ones and reloads, once its
+        requests have ended (server/sched.go, needsReload); a request that names no num_ctx asks for the default.
+        """
+        if num_ctx is None or num_ctx == lane.num_ctx:
+            return True
+        if lane.running or lane.is_loading:
+            return False
+        lane.context_reloads += lane.is_loaded
+        lane.is_loaded, lane.num_ctx = False, num_ctx
+        return True
+
     def load(self, lane: Lane[S], now: int, begin: Callable[[], None]) -> bool:
         """Have the lane's model loaded: True if it can serve already.
 
@@ -86,6 +106,7 @@ class Residency(Generic[S]):
         self.expire(now)
         if not self._make_room():
             return False
+        lane.loads += 1
         if not self._settings.load_seconds:
             lane.finish_load(now)
             return True

@@ -1,29 +1,26 @@
-"""Shell. A mock engine's front: listening socket, connections, faults before the answer, and the control routes.
+"""Shell. A mock engine's front: listening socket, connections, faults before the answer.
 
-GET  /_mock/stats     counters, open connections, and who left early (monotonic stamps)
-GET  /_mock/sent      per finished answer: tokens (0 if not streamed), payload bytes, CRC-32 without the usage event
-POST /_mock/faults    {"kind", "probability", "count", "after_tokens"} or a list of them: the new rules; {} clears them
-POST /_mock/reset     counters to zero
-POST /_mock/refuse    {"seconds"}: stop listening for so long; connections are refused, those that exist stay
+Read next: `control.py`, the routes under /_mock/.
 """
 
 import socket
 import struct
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgspec
-
+from bench.backends.control import Control
 from bench.backends.emitter import Sequence
 from bench.backends.engine import Engine
-from bench.backends.faults import Fault, FaultPlan, parse_fault, parse_rule
+from bench.backends.faults import Fault, FaultPlan, parse_fault
 from bench.backends.settings import EngineSettings
 from bench.backends.stats import Stats
+from bench.backends.transcript import Transcript
 from bench.backends.work import Reply, Work
 from bench.http1 import Request, RequestReader, WireError
 from bench.reactor import READ, WRITE, Reactor
 
 RECEIVE_BYTES = 65536
+_WEB_PAGE = b"<!DOCTYPE html><html><body><h1>It works!</h1></body></html>"
 
 
 class Dialect(Protocol):
@@ -162,6 +159,8 @@ class MockServer:
         self._stats = stats
         self._reactor = reactor
         self.faults = FaultPlan(settings.seed)
+        self._transcript = Transcript()
+        self._control = Control(self, engine, stats, self.faults, self._transcript)
         self._connections: set[Connection] = set()
         self._listener: socket.socket | None = None
 
@@ -172,6 +171,22 @@ class MockServer:
         self._listener = listener
         self._reactor.register(listener.fileno(), self._accept)
         return int(listener.getsockname()[1])
+
+    def refuse(self, seconds: float, now: int) -> bool:
+        """Stop listening for so long; connections are refused, those that exist stay. False if it does not listen."""
+        if self._listener is None:
+            return False
+        host, port = self._listener.getsockname()[:2]
+        self._reactor.unregister(self._listener.fileno())
+        self._listener.close()
+        self._listener = None
+
+        def listen_again(_due: int) -> int:
+            self.listen(host, port)
+            return 0
+
+        self._reactor.call_at(now + int(seconds * 1e9), listen_again)
+        return True
 
     def close(self) -> None:
         if self._listener is not None:
@@ -207,23 +222,30 @@ class MockServer:
         now_utc = int(time.time())
         path = request.path
         if path.startswith(b"/_mock/"):
-            connection.send(self._control(request, now))
+            connection.send(self._control.answer(request, now))
             return
         self._stats.requests[(request.method + b" " + path).decode("latin-1")] += 1
         outcome = self._dialect.answer(request, now_utc)
         fault = self._choose_fault(request, outcome)
         if fault is not None and self._strike(fault, connection, now_utc):
+            self._transcript.note(request, None, 0)
             return
         if isinstance(outcome, Work):
-            self._submit(outcome, connection, fault, now, now_utc)
+            self._submit(request, outcome, connection, fault, now, now_utc)
         else:
+            self._transcript.note(request, None, outcome.status)
             self._reply(outcome, connection)
 
-    def _submit(self, work: Work, connection: Connection, fault: Fault | None, now: int, now_utc: int) -> None:
+    def _submit(
+        self, request: Request, work: Work, connection: Connection, fault: Fault | None, now: int, now_utc: int
+    ) -> None:
         sequence = self._engine.submit(work, connection, fault, now)
         if sequence is None:
-            self._reply(self._dialect.busy(now_utc, work.route.encode()), connection)
+            busy = self._dialect.busy(now_utc, work.route.encode())
+            self._transcript.note(request, None, busy.status)
+            self._reply(busy, connection)
             return
+        self._transcript.note(request, sequence, 200)
         self._stats.statuses[200] += 1
         if sequence.is_alive:
             connection.sequence = sequence
@@ -253,6 +275,9 @@ class MockServer:
         elif fault.kind == "malformed":
             connection.send(b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n")
             connection.close()
+        elif fault.kind == "html":
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: %d\r\n\r\n" % len(_WEB_PAGE)
+            self._reply(Reply(head + _WEB_PAGE), connection)
         elif fault.kind.startswith("status_"):
             status = int(fault.kind[7:])
             extra = b"Retry-After: 1\r\n" if status == 429 else b""
@@ -260,53 +285,3 @@ class MockServer:
         else:
             return False
         return True
-
-    def _control(self, request: Request, now: int) -> bytes:
-        if request.path == b"/_mock/stats":
-            return _control_reply(200, self._stats.summary(self._engine.running, self._engine.waiting, now))
-        if request.path == b"/_mock/sent":
-            return _control_reply(200, self._stats.sent)
-        if request.path == b"/_mock/reset":
-            open_connections = self._stats.connections_open
-            self._stats.reset()
-            self._stats.connections_open = open_connections
-            return _control_reply(200, {})
-        if request.path == b"/_mock/faults":
-            return self._set_faults(request.body)
-        if request.path == b"/_mock/refuse":
-            return self._refuse(request.body, now)
-        return _control_reply(404, {"error": "no such control route"})
-
-    def _refuse(self, body: bytes, now: int) -> bytes:
-        if self._listener is None:
-            return _control_reply(409, {"error": "not listening"})
-        host, port = self._listener.getsockname()[:2]
-        self._reactor.unregister(self._listener.fileno())
-        self._listener.close()
-        self._listener = None
-        seconds = float(msgspec.json.decode(body or b"{}").get("seconds", 1.0))
-
-        def listen_again(_due: int) -> int:
-            self.listen(host, port)
-            return 0
-
-        self._reactor.call_at(now + int(seconds * 1e9), listen_again)
-        return _control_reply(200, {"seconds": seconds})
-
-    def _set_faults(self, body: bytes) -> bytes:
-        try:
-            value = msgspec.json.decode(body or b"{}")
-            wanted = value if isinstance(value, list) else [value] if value else []
-            self.faults.rules = [parse_rule(rule) for rule in wanted]
-        except (ValueError, AttributeError) as exc:
-            return _control_reply(400, {"error": str(exc)})
-        return _control_reply(200, {"rules": len(self.faults.rules)})
-
-
-def _control_reply(status: int, value: Any) -> bytes:
-    body = msgspec.json.encode(value)
-    return b"HTTP/1.1 %d Mock\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-        status,
-        len(body),
-        body,
-    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    kind: str  # vllm | ollama
+    kind: str  # vllm | ollama | anthropic
     models: tuple[str, ...]
     itl_seconds: float = 0.020  # between two tokens of a request when the batch is small
     prefill_seconds: float = 0.005  # before the first token, whatever the prompt
@@ -19,8 +19,20 @@ class EngineSettings:
     load_seconds: float = 0.0  # ollama: to load a model
     keep_alive_seconds: float = 300.0  # ollama: OLLAMA_KEEP_ALIVE
     max_loaded_models: int = 3  # ollama: OLLAMA_MAX_LOADED_MODELS
+    num_ctx: int = 4096  # ollama: OLLAMA_CONTEXT_LENGTH, for requests that name none
     embedding_dimensions: int = 8
+    tool_style: str = "fragments"  # how calls are streamed on /v1/chat/completions: see TOOL_STYLES
+    reasoning_field: str = "reasoning_content"  # vllm: "reasoning", "reasoning_content" or "both"
+    native: tuple[str, ...] = ()  # other dialects it serves itself: "messages", "responses"
     seed: int = 1
+
+
+# fragments: id, type and name, then arguments by index, as vLLM. whole: each call in one delta. index0: the same with
+# index 0 for all, as Ollama's /v1 did. idless: fragments, whose later ones carry "id": null and "name": null, as
+# SGLang. anonymous: no ids at all. interleaved: all calls begin, then their arguments take turns.
+TOOL_STYLES = ("fragments", "whole", "index0", "idless", "anonymous", "interleaved")
+REASONING_FIELDS = ("reasoning_content", "reasoning", "both")
+NATIVE_DIALECTS = ("messages", "responses")
 
 
 def step_seconds(settings: EngineSettings, batch: int) -> float:

@@ -4,10 +4,11 @@ Source: vllm-project/vllm, vllm/entrypoints/openai/chat_completion/{protocol,ser
 engine/protocol.py as of late 2025 (0.11 to 0.13), read 2026-11. Heads are uvicorn's (httptools implementation). Fields
 that pydantic's `exclude_unset` drops are absent here, those set to None are null. One deviation: the finish chunk
 never carries a token of its own, so that the number of content chunks is `usage.completion_tokens`.
-Read next: `vllm_shapes.py`, the JSON itself.
+Read next: `vllm_shapes.py`, the JSON itself; `vllm_scripted.py`, answers that the prompt chooses.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
@@ -17,14 +18,29 @@ from bench.backends.openai_json import (
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
+    count_input_tokens,
     count_prompt_tokens,
     embed_text,
     encode_vector,
     filler,
     input_texts,
 )
+from bench.backends.openai_prompts import read_chat, read_completion
+from bench.backends.prompts import Prompt, Refusal, may_be_special
+from bench.backends.scripts import write_script
 from bench.backends.settings import EngineSettings
+from bench.backends.vllm_scripted import (
+    chat_events,
+    closing_of,
+    count_cached,
+    openings,
+    text_events,
+    usage_of_script,
+    whole_chat,
+    whole_text,
+)
 from bench.backends.vllm_shapes import (
+    Json,
     Shape,
     chat_shape,
     model_card,
@@ -39,6 +55,8 @@ from bench.http1 import Request
 VERSION = "0.13.0"
 MAX_MODEL_LEN = 131072
 _ERROR_TYPES = {400: "BadRequestError", 404: "NotFoundError", 429: "RateLimitError", 503: "ServiceUnavailableError"}
+_STREAM_ERROR = {"message": "mock fault: error_event", "type": "InternalServerError", "param": None, "code": 500}
+FAILURE = (sse_event({"error": _STREAM_ERROR}), b"data: [DONE]\n\n")
 
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
 _decode_completion = msgspec.json.Decoder(CompletionRequest).decode
@@ -73,6 +91,8 @@ class Vllm:
                 return route(request, now_utc)
             except msgspec.MsgspecError as exc:
                 return self.error(400, str(exc), now_utc)
+            except Refusal as exc:
+                return self.error(exc.status, exc.message, now_utc, exc.param)
         if request.method == b"GET" and path.startswith(b"/v1/models/"):
             return self._show_model(path[11:].decode(), now_utc)
         if any(known == path for _, known in self._routes):
@@ -120,24 +140,82 @@ class Vllm:
         refusal = self._unknown_model(wanted.model, now_utc)
         if refusal is not None:
             return refusal
-        texts = input_texts(wanted.input)
-        vectors = [embed_text(text, self._settings.embedding_dimensions, self._settings.seed) for text in texts]
+        dimensions = self._settings.embedding_dimensions if wanted.dimensions is None else wanted.dimensions
+        if dimensions < 1:
+            return self.error(400, "dimensions must be greater than 0", now_utc, "dimensions")
+        vectors = [embed_text(text, dimensions, self._settings.seed) for text in input_texts(wanted.input)]
         data = [
             {"index": index, "object": "embedding", "embedding": encode_vector(vector, wanted.encoding_format)}
             for index, vector in enumerate(vectors)
         ]
-        tokens = sum(count_prompt_tokens(len(text)) for text in texts)
-        usage = usage_of(tokens, 0) | {"prompt_tokens_details": None}
+        usage = usage_of(count_input_tokens(wanted.input), 0) | {"prompt_tokens_details": None}
         answer = {"id": f"embd-{self._next_id()}", "object": "list", "created": now_utc, "model": wanted.model}
         return self._heads.json(200, answer | {"data": data, "usage": usage}, now_utc)
 
     def _chat(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_chat(request.body)
-        return self._complete(request, wanted, wanted.token_limit, chat_shape, now_utc)
+        plain = self._complete(request, wanted, wanted.token_limit, chat_shape, now_utc)
+        if (wanted.is_special or may_be_special(request.body)) and isinstance(plain, Work):
+            prompt = read_chat(wanted)
+            return self._script_chat(wanted, prompt, plain, now_utc) if prompt.is_special else plain
+        return plain
 
     def _completion(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_completion(request.body)
-        return self._complete(request, wanted, wanted.max_tokens, text_shape, now_utc)
+        plain = self._complete(request, wanted, wanted.max_tokens, text_shape, now_utc)
+        if (wanted.is_special or may_be_special(request.body)) and isinstance(plain, Work):
+            prompts = read_completion(wanted)
+            is_special = wanted.is_special or prompts[0].is_special
+            return self._script_text(wanted, prompts, plain, now_utc) if is_special else plain
+        return plain
+
+    def _script_chat(self, wanted: ChatRequest, prompt: Prompt, plain: Work, now_utc: int) -> Work:
+        """The plain work with an answer that the prompt chooses in place of its own."""
+        script, settings = write_script(prompt), self._settings
+        shape = chat_shape(plain.id.removeprefix("chatcmpl-"), wanted.model, now_utc)
+
+        def usage(sent: int) -> Json:
+            return usage_of_script(plain.prompt_tokens, sent, script, prompt.choices)
+
+        def whole(_timing: Timing, sent: int) -> bytes:
+            value = whole_chat(shape, script, prompt, settings.reasoning_field, usage(sent))
+            return self._heads.json(200, value, now_utc).data
+
+        return replace(
+            plain,
+            completion_tokens=len(script.tokens) * prompt.choices,
+            opening=tuple(map(sse_event, openings(shape, prompt.choices))) if plain.stream else (),
+            script=chat_events(shape, script, prompt, settings.tool_style, settings.reasoning_field),
+            closing=closing_of(shape, [script], prompt.choices, usage if wanted.wants_usage else None),
+            whole=whole,
+            cached_tokens=count_cached(plain.prompt_tokens, script),
+            reasoning_tokens=script.reasoning_tokens * prompt.choices,
+        )
+
+    def _script_text(self, wanted: CompletionRequest, prompts: list[Prompt], plain: Work, now_utc: int) -> Work:
+        if wanted.suffix:
+            raise Refusal("suffix is not currently supported", "suffix")
+        scripts, choices = [write_script(prompt) for prompt in prompts], prompts[0].choices
+        shape = text_shape(plain.id.removeprefix("cmpl-"), wanted.model, now_utc)
+        events: list[tuple[bytes, ...]] = []
+        for number, (script, prompt) in enumerate(zip(scripts, prompts, strict=True)):
+            events += text_events(shape, script, prompt, number * choices, bool(wanted.echo))
+
+        def usage(sent: int) -> Json:
+            return usage_of_script(plain.prompt_tokens, sent, scripts[0], choices)
+
+        def whole(_timing: Timing, sent: int) -> bytes:
+            value = whole_text(shape, scripts, prompts, bool(wanted.echo), usage(sent))
+            return self._heads.json(200, value, now_utc).data
+
+        return replace(
+            plain,
+            completion_tokens=len(events),
+            script=tuple(events),
+            closing=closing_of(shape, scripts, choices, usage if wanted.wants_usage else None),
+            whole=whole,
+            cached_tokens=count_cached(plain.prompt_tokens, scripts[0]),
+        )
 
     def _complete(
         self,
@@ -187,6 +265,7 @@ class Vllm:
             closing=_closing(shape, reason, prompt_tokens, wanted.wants_usage),
             whole=whole,
             fault=split_model(wanted.model)[1],
+            failure=FAILURE,
         )
 
 

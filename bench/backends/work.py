@@ -70,6 +70,13 @@ class Work:
     whole: Callable[[Timing, int], bytes]  # the answer when not streaming, head included
     keep_alive_seconds: float | None = None
     fault: str = ""
+    # Where the prompt chooses the answer: the events of each token (maybe none) take the place of `event`. With
+    # `is_dated` each is a template with one %b.
+    script: tuple[tuple[bytes, ...], ...] | None = None
+    failure: tuple[bytes, ...] = ()  # the events by which the engine says, mid-stream, that it failed
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    num_ctx: int | None = None  # Ollama: the context length that the model has to be loaded with
 
 
 def frame(event: bytes) -> bytes:

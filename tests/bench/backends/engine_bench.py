@@ -53,7 +53,7 @@ class NotingPeer:
         return b"".join(self.sent)
 
 
-def work(tokens=3, stream=True, model="m", keep_alive_seconds=None, head_at_once=False):
+def work(tokens=3, stream=True, model="m", keep_alive_seconds=None, head_at_once=False, **fields):
     return Work(
         model=model,
         route="/test",
@@ -69,6 +69,7 @@ def work(tokens=3, stream=True, model="m", keep_alive_seconds=None, head_at_once
         closing=lambda _timing, sent: Closing((b"end %d\n" % sent, b"usage\n"), 1),
         whole=lambda _timing, sent: b"HEAD\r\n\r\n%d" % sent,
         keep_alive_seconds=keep_alive_seconds,
+        **fields,
     )
 
 

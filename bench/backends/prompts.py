@@ -1,0 +1,145 @@
+"""Pure. What a request asks of the model, whatever its dialect, and the rules by which a prompt chooses the answer.
+
+The rules look at the last message of the user (and for `cached` at everything that is said):
+
+    call:NAME            call that tool, once per mention; `call:NAME{"a": 1}` with these arguments
+    say:TEXT             answer TEXT, up to the end of the line
+    cached               half of the prompt came out of the prefix cache
+    break-schema         JSON, but not what the schema asks for
+    break-json           JSON that ends too early
+
+Without a rule the answer tells what was understood: the tools' results, the images' sizes, the user's words.
+Read next: `scripts.py`, the answer token by token.
+"""
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = Any
+URL_BYTES = -1  # the size of an image that is only pointed to
+# What a body may contain without the request needing a script, but not the other way round.
+_HINTS = (b"say:", b"cached", b'"image', b'"tool', b'"input_')
+_CALL = re.compile(r"call:([A-Za-z0-9_-]+)")
+_SAY = re.compile(r"say:(.*)")
+_DECODER = json.JSONDecoder()
+
+
+class Refusal(Exception):
+    """The engine does not take this request; `param` names the field where the dialect's errors do."""
+
+    def __init__(self, message: str, param: str | None = None, status: int = 400) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.status = status
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What was said, collected message by message."""
+
+    text: str = ""  # the last message of the user
+    texts: list[str] = field(default_factory=list)  # everybody's
+    results: list[str] = field(default_factory=list)  # of tools, since the last message of the user
+    images: list[int] = field(default_factory=list)  # sizes in bytes, or URL_BYTES
+
+    def hear_user(self, text: str) -> None:
+        self.text = text
+        self.results.clear()
+        self.texts.append(text)
+
+    def hear(self, text: str) -> None:
+        self.texts.append(text)
+
+    def hear_result(self, text: str) -> None:
+        self.results.append(text)
+        self.texts.append(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    conversation: Conversation
+    tools: dict[str, Json] = field(default_factory=dict)  # schemas of the arguments, by name
+    forced: str | None = None  # a call there must be: of this tool, or of any where it is ""
+    may_call: bool = True
+    is_parallel: bool = True
+    effort: str = ""  # how hard to think, in the dialect's own word; "": not at all
+    schema: Json = None  # the answer must fit it; True: any JSON object
+    stops: tuple[str, ...] = ()
+    limit: int | None = None
+    choices: int = 1
+    logprobs: int | None = None  # how many alternatives to show per token; None: no logprobs at all
+
+    @property
+    def is_cached(self) -> bool:
+        return any("cached" in text for text in self.conversation.texts)
+
+    @property
+    def is_special(self) -> bool:
+        """Whether it needs a script: the plain answer would be wrong."""
+        heard = self.conversation
+        asked = bool(self.tools or self.effort or self.stops or heard.images or heard.results)
+        asked = asked or self.schema is not None or self.choices > 1 or self.logprobs is not None
+        return asked or self.is_cached or _SAY.search(heard.text) is not None
+
+    @property
+    def wanted_calls(self) -> list[tuple[str, Json]]:
+        """(tool, arguments or None where the schema is to supply them), in order."""
+        wanted = [(name, given) for name, given in mentioned_calls(self.conversation.text) if name in self.tools]
+        if self.forced:
+            named = [call for call in wanted if call[0] == self.forced]
+            return self._narrow(named or [(self.forced, None)])
+        if self.forced == "":
+            return self._narrow(wanted or [(next(iter(self.tools)), None)])
+        return self._narrow(wanted) if self.may_call and not self.conversation.results else []
+
+    @property
+    def wanted_text(self) -> str:
+        said = _SAY.search(self.conversation.text)
+        return said.group(1) if said else ""
+
+    def _narrow(self, calls: list[tuple[str, Json]]) -> list[tuple[str, Json]]:
+        return calls if self.is_parallel else calls[:1]
+
+
+def may_be_special(body: bytes) -> bool:
+    """A few searches instead of reading every message: false means that the plain answer will do."""
+    return any(hint in body for hint in _HINTS)
+
+
+def mentioned_calls(text: str) -> list[tuple[str, Json]]:
+    found: list[tuple[str, Json]] = []
+    for match in _CALL.finditer(text):
+        arguments = None
+        if text.startswith("{", match.end()):
+            try:
+                arguments = _DECODER.raw_decode(text, match.end())[0]
+            except ValueError:
+                arguments = None
+        found.append((match.group(1), arguments))
+    return found
+
+
+def image_size(data: str, reason: str) -> int:
+    """Bytes of an image in base64; Refusal says `reason` if it is none."""
+    try:
+        size = len(base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError) as exc:
+        raise Refusal(reason) from exc
+    if not size:
+        raise Refusal(reason)
+    return size
+
+
+def image_url_size(url: str, reason: str) -> int:
+    """The same of a data URL; of any other URL only that it is one."""
+    if url.startswith(("http://", "https://")):
+        return URL_BYTES
+    head, comma, data = url.partition(",")
+    if not head.startswith("data:") or not head.endswith(";base64") or not comma:
+        raise Refusal(reason)
+    return image_size(data, reason)
