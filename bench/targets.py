@@ -177,6 +177,24 @@ def open_command(name: str, template: str, upstream: Target, key: str = "") -> I
         yield Target(name, "127.0.0.1", port, (process.pid,), key)
 
 
+# Every limit is there to be kept account of, on the key and on its user, and none is ever reached.
+LIMITS = """requests_per_minute = 1000000000
+tokens_per_minute = 1000000000000
+concurrent_requests = 1000000
+token_budget = 1000000000000000"""
+MRPROXY_CONFIG = f"""[[users]]
+name = "bench"
+group = "faculty"
+{LIMITS}
+
+[[keys]]
+name = "bench"
+key = "{{key}}"
+user = "bench"
+{LIMITS}
+"""
+
+
 @contextlib.contextmanager
 def open_mrproxy(
     backends: list[str], name: str = "ours", options: tuple[str, ...] = (), env: dict[str, str] | None = None
@@ -184,14 +202,16 @@ def open_mrproxy(
     """`mrproxy serve` with everything on, in a temporary data directory, with a key of its own."""
     port = free_port()
     key = "mr_" + secrets.token_urlsafe(32)
-    # No access log: nginx and the other proxies run without one here.
-    command = [sys.executable, "-m", "mrproxy", "serve", "--port", str(port), "--no-access-log", *options]
-    for backend in backends:
-        command += ["--backend", backend]
     with tempfile.TemporaryDirectory(prefix="bench-mrproxy-") as directory:
+        config = Path(directory) / "mrproxy.toml"
+        config.write_text(MRPROXY_CONFIG.format(key=key))
+        # No access log: nginx and the other proxies run without one here.
+        command = [sys.executable, "-m", "mrproxy", "serve", "--config", str(config), "--port", str(port)]
+        command += ["--no-access-log", *options]
+        for backend in backends:
+            command += ["--backend", backend]
         settings = {
             "MRPROXY_DATA_DIR": f"{directory}/data",
-            "MRPROXY_BOOTSTRAP_API_KEY": key,
             "MRPROXY_MAX_CONNECTIONS_PER_ADDRESS": "65536",
             "MRPROXY_MAX_CONNECTIONS": "65536",
             "MRPROXY_QUEUE_MAX_JOBS_PER_FLOW": "10000",

@@ -13,12 +13,12 @@ import trio
 from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.canonical.exchange import CLIENT_TOO_SLOW, Exchange, Usage, UsageState
-from mrproxy.canonical.request import Operation, Request
+from mrproxy.canonical.request import Operation, Request, Shape
 from mrproxy.dialects.capture import CapturingTap
 from mrproxy.dialects.shallow import rename_model
-from mrproxy.dialects.usage import make_tap
+from mrproxy.dialects.usage import Tap, make_tap, read_whole
 from mrproxy.errors import BackendError, Code, Phase, Refused
-from mrproxy.fibers import Departed
+from mrproxy.fibers import Departed, Waker
 from mrproxy.identity.callers import Caller
 from mrproxy.ledger.entry import Entry
 from mrproxy.scheduler.grant import Grant
@@ -27,10 +27,12 @@ from mrproxy.upstream.backend import Backend
 from mrproxy.upstream.breaker import Failure
 from mrproxy.upstream.pool import Connection
 from mrproxy.upstream.pump import Finish, Outcome, Relay
+from mrproxy.upstream.shot import Shot
 from mrproxy.wire.chunked import LAST_CHUNK
 
 # What an engine answers when the trouble is its own; other statuses are about the request and go to the caller.
 _OWN_TROUBLE = frozenset({500, 502, 503, 504})
+_JSON = Shape.JSON
 # Longest `Retry-After` of a backend that is believed (an hour is a quota, not a moment of load).
 _MAX_HOLD_SECONDS = 3600.0
 
@@ -83,8 +85,8 @@ class Attempts:
     ) -> None:
         self._client = client
         self._stages = stages
-        self._tap = make_tap(exchange.dialect, request.shape, request.cuts_usage)
-        self._begun: Relay | None = None
+        self._tap: Tap | None = None
+        self._begun: Relay | Shot | None = None
         self.head = head
         self.request = request
         self.exchange = exchange
@@ -125,24 +127,42 @@ class Attempts:
     def begin(self, connection: Connection) -> None:
         """The first attempt, on a pooled connection, without a fiber: `wake` hears of its end."""
         backend = self.grant.backend
+        client, exchange = self._client, self.exchange
         payload = self._payload(backend)
-        relay = self._begun = self._relay(backend, connection, self)
+        begun: Relay | Shot
+        if self.request.shape is _JSON and exchange.capture is None:
+            seconds = backend.first_byte_seconds(self.request.model)
+            begun = Shot(backend.pump, connection, client, exchange, self, seconds)
+        else:
+            begun = self._relay(backend, connection, self)
+        self._begun = begun
         self._count_attempt(backend)
-        self._client.set_begun(self)
-        relay.start(payload, self._stages.poller.clock())
+        client.set_begun(self)
+        begun.start(payload, self._stages.poller.clock())
 
     def wake(self, outcome: Outcome) -> None:
         """The relay has ended."""
         if outcome is not Outcome.COMPLETE:
             self._client.hand_over()
             return
-        exchange = self.exchange
         relay = self._begun
         assert relay is not None
-        now = relay.last_at
-        self._succeeded(now)
         self._settle()
-        self._stages.record(exchange, self.caller, self._client.address, now)
+        self._complete(relay.last_at)
+
+    def unfold(self, connection: Connection) -> Relay:
+        """The shot becomes a relay."""
+        relay = self._begun = self._relay(self.grant.backend, connection, self)
+        return relay
+
+    def delivered(self, body: bytes, now: float) -> None:
+        """The shot was the whole of it."""
+        self._settle_counted(read_whole(body, self.exchange.dialect))
+        self._complete(now)
+
+    def _complete(self, now: float) -> None:
+        self._succeeded(now)
+        self._stages.record(self.exchange, self.caller, self._client.address, now)
         self._client.end_begun()
 
     def abandon(self) -> None:
@@ -176,16 +196,18 @@ class Attempts:
         """One backend. Returns when the client has the whole answer; raises BackendError or Departed."""
         clock = self._stages.poller.clock
         relay, self._begun = self._begun, None
+        assert not isinstance(relay, Shot)  # what needs a fiber has unfolded
         if relay is None:
             self._count_attempt(backend)
         payload = b""
         while True:
             if relay is None:
                 payload = payload or self._payload(backend)
-                relay = self._relay(backend, backend.pool.take() or await self._connect(backend), None)
+                finished: Waker[Outcome] = Waker(self._client.fiber)
+                relay = self._relay(backend, backend.pool.take() or await self._connect(backend), finished)
                 with relay:
                     relay.start(payload, clock())
-                    await relay.finished.wait()
+                    await finished.wait()
             outcome = relay.outcome
             if outcome is Outcome.COMPLETE:
                 self._succeeded(clock())
@@ -204,17 +226,22 @@ class Attempts:
         body = self._body_for(backend) if backend.spec.aliases else self.request.body
         return backend.endpoint.request(self.head.http, body, self.exchange.request_id)
 
-    def _relay(self, backend: Backend, connection: Connection, finished: Finish | None) -> Relay:
-        capture = self.exchange.capture
+    def _relay(self, backend: Backend, connection: Connection, finished: Finish) -> Relay:
+        exchange, request = self.exchange, self.request
+        tap = self._tap
+        if tap is None:
+            tap = self._tap = make_tap(exchange.dialect, request.shape, request.cuts_usage)
+        if exchange.capture is not None:
+            tap = CapturingTap(tap, exchange.capture.answer)
         return Relay(
             backend.pump,
             connection,
             self._client,
-            self.exchange,
-            self._tap if capture is None else CapturingTap(self._tap, capture.answer),
+            exchange,
+            tap,
             backend.first_byte_seconds(self.request.model),
+            finished,
             is_http10=self.head.http.http10,
-            finished=finished,
         )
 
     def _succeeded(self, now: float) -> None:
@@ -261,7 +288,7 @@ class Attempts:
         if not relay.is_framed:
             return
         event = self.head.route.dialect.encode_stream_error(error, exchange.request_id)
-        if not self._tap.is_aligned:
+        if self._tap is not None and not self._tap.is_aligned:
             event = b"\n\n" + event  # what arrived of the broken event must not swallow this one
         if exchange.capture is not None:
             exchange.capture.answer.receive_data(event)
@@ -271,9 +298,13 @@ class Attempts:
 
     def _settle(self) -> None:
         """The answer is complete: the engine's own count, or an estimate if it gave none."""
-        exchange, tap = self.exchange, self._tap
-        exchange.events = tap.events
-        usage = tap.usage
+        tap = self._tap
+        assert tap is not None
+        self.exchange.events = tap.events
+        self._settle_counted(tap.usage)
+
+    def _settle_counted(self, usage: Usage | None) -> None:
+        exchange = self.exchange
         if usage is not None:
             self._stages.costs.learn(exchange.model, self.request.prompt_bytes, *usage)
             self._charge(usage, UsageState.EXACT)
@@ -293,14 +324,15 @@ class Attempts:
     def _settle_unfinished(self) -> None:
         """The client left: what was delivered is billed, and the prompt, if a backend got it."""
         exchange, tap = self.exchange, self._tap
-        exchange.events = tap.events
+        usage = tap.usage if tap is not None else None
+        exchange.events = tap.events if tap is not None else 0
         self.grant.backend.gave_up(self._stages.poller.clock())
         if not exchange.is_sent or exchange.operation == Operation.SHOW:
             self.grant.release(0)
-        elif tap.usage is not None:
-            self._charge(tap.usage, UsageState.EXACT)
+        elif usage is not None:
+            self._charge(usage, UsageState.EXACT)
         else:
-            tokens = tap.events if self.request.streams else None
+            tokens = exchange.events if self.request.streams else None
             self._charge(Usage(self._estimated_prompt(), tokens), UsageState.PARTIAL)
 
     def _settle_failed(self, error: BackendError) -> None:

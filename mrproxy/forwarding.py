@@ -13,7 +13,7 @@ from mrproxy.canonical.exchange import Exchange
 from mrproxy.counters import Counters
 from mrproxy.dialects.usage import PassTap
 from mrproxy.errors import Code, Refused
-from mrproxy.fibers import Departed
+from mrproxy.fibers import Departed, Waker
 from mrproxy.sockets import Poller, bridge, connect_unix
 from mrproxy.upstream.answer import AnswerCache
 from mrproxy.upstream.pool import Connection, Pool
@@ -86,6 +86,7 @@ async def _exchange(
         if connection is None:
             await client.fiber.become_task()
             connection = await uplink.connect()
+        finished: Waker[Outcome] = Waker(client.fiber)
         relay = Relay(
             uplink.pump,
             connection,
@@ -93,13 +94,14 @@ async def _exchange(
             exchange,
             PassTap(),
             _FIRST_BYTE_SECONDS,
+            finished,
             holds_errors=False,
             is_http10=head.http.http10,
             has_no_body=head.http.method == b"HEAD",
         )
         with relay:
             relay.start(payload, uplink.pump.poller.clock())
-            outcome = await relay.finished.wait()
+            outcome = await finished.wait()
         if outcome is Outcome.FAILED and connection.is_reused and not exchange.answer_bytes:
             connection = None  # it had been closed while idle
             continue

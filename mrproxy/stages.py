@@ -62,7 +62,7 @@ class Stages:
     def open_exchange(self, head: Head, now: float) -> Exchange:
         """Begin a request's trace; the caller's own id if it sent one."""
         route = head.route
-        return Exchange(head.request_id or self.next_request_id(), now, route.dialect.name, route.operation.value)
+        return Exchange(head.request_id or self.next_request_id(), now, route.dialect.name, route.operation)
 
     def next_request_id(self) -> bytes:
         self._started_requests = count = self._started_requests + 1

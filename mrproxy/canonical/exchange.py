@@ -26,6 +26,7 @@ class UsageState(enum.StrEnum):
     ABSENT = "absent"
 
 
+_ABSENT = UsageState.ABSENT
 # What the journal says when the caller left before the answer was complete: nginx's number for it.
 CLIENT_DEPARTED_STATUS = 499
 CLIENT_DEPARTED = "client_departed"
@@ -39,28 +40,25 @@ class Exchange:
     `events` counts the stream events delivered, `answer_bytes` everything sent to the client.
     """
 
-    # Defaults stand in the class: most requests change half of them, and making one is on every request's path.
-    model: str = ""
-    backend: str = ""
-    streams: bool = False
-    attempts: int = 0
-    status: int = 0
-    code: str = ""
-    queue_seconds: float = 0.0
-    is_sent: bool = False
-    is_early: bool = False  # the head of a stream went out while it still waited; `answer_bytes` does not count it
-    first_byte_at: float | None = None
-    usage: Usage | None = None
-    usage_state: UsageState = UsageState.ABSENT
-    events: int = 0
-    body_bytes: int = 0
-    answer_bytes: int = 0
-    answer_lines: bytes = b""
-    capture: Capture | None = None  # only while bodies are captured
-    keep_alive: bool = True
+    __slots__ = (
+        "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "capture", "code", "dialect", "events",
+        "first_byte_at", "is_early", "is_sent", "keep_alive", "model", "operation", "queue_seconds", "request_id",
+        "sent_at", "started_at", "status", "streams", "usage", "usage_state",
+    )  # fmt: skip
 
     def __init__(self, request_id: bytes, started_at: float, dialect: str, operation: str) -> None:
         self.request_id = request_id
         self.started_at = self.sent_at = started_at
         self.dialect = dialect
         self.operation = operation
+        self.model = self.backend = self.code = ""
+        self.streams = self.is_sent = False
+        self.is_early = False  # the head of a stream went out while it still waited; `answer_bytes` does not count it
+        self.attempts = self.status = self.events = self.body_bytes = self.answer_bytes = 0
+        self.queue_seconds = 0.0
+        self.first_byte_at: float | None = None
+        self.usage: Usage | None = None
+        self.usage_state = _ABSENT
+        self.answer_lines = b""
+        self.capture: Capture | None = None  # only while bodies are captured
+        self.keep_alive = True

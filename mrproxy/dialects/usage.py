@@ -299,9 +299,14 @@ class JsonTap:
         return b""
 
     def receive_whole(self, payload: bytes) -> None:
-        is_whole = len(payload) <= MAX_DOCUMENT_BYTES
-        document = payload if is_whole else payload[-_TAIL_BYTES:]
-        self.usage = read_usage(document, self._dialect, is_whole=is_whole)
+        self.usage = read_whole(payload, self._dialect)
+
+
+def read_whole(document: bytes, dialect: str) -> Usage | None:
+    """The usage in a JSON answer of any size."""
+    if len(document) <= MAX_DOCUMENT_BYTES:
+        return read_usage(document, dialect, is_whole=True)
+    return read_usage(document[-_TAIL_BYTES:], dialect, is_whole=False)
 
 
 def read_usage(document: bytes, dialect: str, *, is_whole: bool) -> Usage | None:

@@ -1,6 +1,6 @@
 """Pure. What one key or user may still do: requests and tokens per minute, requests at once, a token budget.
 
-1. An account reserves for one request all it may need, or nothing. `reserve` does so for several accounts at once.
+1. `reserve` takes all that one request may need, from all its accounts, or nothing.
 2. Each reservation ends exactly once: settled with the truth, or refunded as if it had never been. `entry.py` sees
    to "exactly once"; here the sums just balance.
 3. Requests at once and tokens spent are kept for every account, limited or not, so a reload may add or take away
@@ -80,36 +80,18 @@ class Account:
         self.budget_tokens = math.inf if limits.token_budget is None else limits.token_budget
         self.is_limited = limits != Limits()
 
-    def reserve(self, tokens: int, now: float) -> Shortage | None:
-        """Take one request and `tokens`, or say what is missing and take nothing.
-
-        The two buckets are refilled and taken from in place: two calls less on the path of every request (1 µs).
-        """
+    def shortage(self, tokens: int, now: float) -> Shortage | None:
+        """Why one request of `tokens` cannot be taken now, None if it can; nothing is taken."""
         if self.in_flight >= self.concurrent_requests:
             return self._too_many_at_once()
         if self.spent_tokens + self.reserved_tokens + tokens > self.budget_tokens:
             return self._too_little_budget(tokens)
-        requests = self.requests
-        if requests is not None:
-            level = requests.level + (now - requests.at) * requests.per_second
-            requests.at = now
-            requests.level = level = level if level < requests.per_minute else float(requests.per_minute)
-            if level < 1.0:
-                return self._too_fast(Code.REQUEST_LIMIT, requests, "requests", requests.take(1.0, now))
-            requests.level = level - 1.0
-        bucket = self.tokens
-        if bucket is not None:
-            level = bucket.level + (now - bucket.at) * bucket.per_second
-            bucket.at = now
-            bucket.level = level = level if level < bucket.per_minute else float(bucket.per_minute)
-            if level >= tokens <= bucket.per_minute:
-                bucket.level = level - tokens
-            elif wait_seconds := bucket.take(tokens, now):
-                if requests is not None:
-                    requests.give_back(1.0)
-                return self._too_fast(Code.TOKEN_LIMIT, bucket, "tokens", wait_seconds)
-        self.in_flight += 1
-        self.reserved_tokens += tokens
+        for code, unit, bucket, amount in (
+            (Code.REQUEST_LIMIT, "requests", self.requests, 1),
+            (Code.TOKEN_LIMIT, "tokens", self.tokens, tokens),
+        ):
+            if bucket is not None and (wait_seconds := bucket.wait(amount, now)):
+                return self._too_fast(code, bucket, unit, wait_seconds)
         return None
 
     def settle(self, reserved_tokens: int, true_tokens: int) -> None:
@@ -117,8 +99,9 @@ class Account:
         self.in_flight -= 1
         self.reserved_tokens -= reserved_tokens
         self.spent_tokens += true_tokens
-        if self.tokens is not None:
-            self.tokens.level += reserved_tokens - true_tokens
+        bucket = self.tokens
+        if bucket is not None:
+            bucket.level += reserved_tokens - true_tokens
 
     def refund(self, reserved_tokens: int) -> None:
         """The request did not take place."""
@@ -160,24 +143,52 @@ class Account:
 
 
 def reserve(accounts: tuple[Account, ...], tokens: int, now: float) -> None:
-    """Reserve one request and `tokens` in all accounts or in none; raises Refused, without headers."""
+    """Reserve one request and `tokens` in all accounts or in none; raises Refused, without headers.
+
+    Each account is checked and taken from here, in place, without a call: it stands on the path of every request, and
+    was a tenth of it.
+    """
     for account in accounts:
         if account.is_limited:
-            shortage = account.reserve(tokens, now)
-            if shortage is not None:
-                _give_back_before(account, accounts, tokens)
-                message = f"Limit reached: {shortage.explanation}."
-                raise Refused(shortage.code, message, retry_after_seconds=shortage.wait_seconds)
-        else:
-            account.in_flight += 1
-            account.reserved_tokens += tokens
+            if (
+                account.in_flight >= account.concurrent_requests
+                or account.spent_tokens + account.reserved_tokens + tokens > account.budget_tokens
+            ):
+                raise _refusal(account, accounts, tokens, now)
+            requests = account.requests
+            if requests is not None:
+                level = requests.level + (now - requests.at) * requests.per_second
+                if level > requests.capacity:
+                    level = requests.capacity
+                if level < 1.0:
+                    raise _refusal(account, accounts, tokens, now)
+                requests.level = level - 1.0
+                requests.at = now
+            bucket = account.tokens
+            if bucket is not None:
+                level = bucket.level + (now - bucket.at) * bucket.per_second
+                if level > bucket.capacity:
+                    level = bucket.capacity
+                # more than a whole minute's worth needs a full bucket (`Bucket.wait`)
+                if level < tokens and (level < bucket.capacity or not level):
+                    if requests is not None:
+                        requests.level += 1.0
+                    raise _refusal(account, accounts, tokens, now)
+                bucket.level = level - tokens
+                bucket.at = now
+        account.in_flight += 1
+        account.reserved_tokens += tokens
 
 
-def _give_back_before(refusing: Account, accounts: tuple[Account, ...], tokens: int) -> None:
+def _refusal(refusing: Account, accounts: tuple[Account, ...], tokens: int, now: float) -> Refused:
+    """In words; what the accounts before it had given is given back."""
     for account in accounts:
         if account is refusing:
-            return
+            break
         account.refund(tokens)
+    shortage = refusing.shortage(tokens, now)
+    assert shortage is not None
+    return Refused(shortage.code, f"Limit reached: {shortage.explanation}.", retry_after_seconds=shortage.wait_seconds)
 
 
 def _adapted(bucket: Bucket | None, per_minute: int | None, now: float) -> Bucket | None:

@@ -15,26 +15,28 @@ import math
 class Bucket:
     """`per_minute` 0 refuses everything. `level` is what was left at the time `at`."""
 
-    __slots__ = ("at", "level", "per_minute", "per_second")
+    __slots__ = ("at", "capacity", "level", "per_minute", "per_second")
 
     def __init__(self, per_minute: int, now: float) -> None:
         self.per_minute = per_minute
         self.per_second = per_minute / 60.0
-        self.level = float(per_minute)
+        self.capacity = self.level = float(per_minute)
         self.at = now
 
     def take(self, amount: float, now: float) -> float:
         """0.0 if taken; else nothing was, and it is the seconds until it would fit (`inf` if it never will)."""
-        capacity = self.per_minute
-        level = self.level + (now - self.at) * self.per_second
-        if level > capacity:
-            level = float(capacity)
-        self.level = level
-        self.at = now
-        if level >= amount <= capacity:
-            self.level = level - amount
-            return 0.0
-        return self._take_large(amount)
+        wait_seconds = self.wait(amount, now)
+        if not wait_seconds:
+            self.level = self.remaining(now) - amount
+            self.at = now
+        return wait_seconds
+
+    def wait(self, amount: float, now: float) -> float:
+        """Seconds until `amount` would fit; 0.0 if it does now, `inf` if it never will. Takes nothing."""
+        if not self.per_minute:
+            return math.inf
+        missing = min(amount, self.capacity) - self.remaining(now)
+        return max(0.0, missing / self.per_second)
 
     def give_back(self, amount: float) -> None:
         """Undo a take, in whole or in part; a negative amount charges more, below zero if need be."""
@@ -43,22 +45,18 @@ class Bucket:
     def remaining(self, now: float) -> float:
         """What could be taken now; below zero after a large take or a charge."""
         level = self.level + (now - self.at) * self.per_second
-        return level if level < self.per_minute else float(self.per_minute)
+        return min(self.capacity, level)
+
+    def refill(self, now: float) -> None:
+        """Bring `level` up to date."""
+        self.level = self.remaining(now)
+        self.at = now
 
     def resize(self, per_minute: int, now: float) -> None:
         """Another rate: what was full stays full, what was empty stays empty."""
         share = self.remaining(now) / self.per_minute if self.per_minute else 1.0
         self.per_minute = per_minute
         self.per_second = per_minute / 60.0
+        self.capacity = float(per_minute)
         self.level = share * per_minute
         self.at = now
-
-    def _take_large(self, amount: float) -> float:
-        """The rare half of `take`: too little is left, or more is wanted than fits. The level is fresh."""
-        if not self.per_minute:
-            return math.inf
-        missing = min(amount, self.per_minute) - self.level
-        if missing > 0.0:
-            return missing / self.per_second
-        self.level -= amount
-        return 0.0

@@ -131,25 +131,30 @@ class Ledger:
 
         Of key and user, the one with less left is told. Reset: until all of it is back, as a Go duration.
         """
+        accounts = self._standings.get(caller.key_id)
+        if accounts is None:
+            return b""
         requests = tokens = None
-        least_requests = least_tokens = 0.0
-        for account in self._standings.get(caller.key_id, ()):
-            bucket = account.requests
-            if bucket is not None:
-                # right after `open_entry` the level is of this very moment
-                left = bucket.level if bucket.at == now else bucket.remaining(now)
-                if requests is None or left < least_requests:
-                    requests, least_requests = bucket, left
-            bucket = account.tokens
-            if bucket is not None:
-                left = bucket.level if bucket.at == now else bucket.remaining(now)
-                if tokens is None or left < least_tokens:
-                    tokens, least_tokens = bucket, left
+        for account in accounts:
+            if account.is_limited:
+                # right after `open_entry` all levels are of this very moment
+                bucket = account.requests
+                if bucket is not None:
+                    if bucket.at != now:
+                        bucket.refill(now)
+                    if requests is None or bucket.level < requests.level:
+                        requests = bucket
+                bucket = account.tokens
+                if bucket is not None:
+                    if bucket.at != now:
+                        bucket.refill(now)
+                    if tokens is None or bucket.level < tokens.level:
+                        tokens = bucket
         if requests is None:
-            return b"" if tokens is None else _TOKEN_LINES % _figures(tokens, least_tokens)
+            return b"" if tokens is None else _TOKEN_LINES % _figures(tokens)
         if tokens is None:
-            return _REQUEST_LINES % _figures(requests, least_requests)
-        return _ALL_LINES % (_figures(requests, least_requests) + _figures(tokens, least_tokens))
+            return _REQUEST_LINES % _figures(requests)
+        return _ALL_LINES % (*_figures(requests), *_figures(tokens))
 
     def ratelimit_header_pairs(self, caller: Caller, now: float) -> tuple[tuple[bytes, bytes], ...]:
         """The same as pairs, for a refusal."""
@@ -176,7 +181,7 @@ def _taken_over(
     return accounts
 
 
-def _figures(bucket: Bucket, left: float) -> tuple[int, int, int]:
-    """Limit, remaining, and milliseconds until full."""
-    limit = bucket.per_minute
-    return limit, (int(left) if left > 0.0 else 0), (int((limit - left) * 60_000.0 / limit) if limit else 0)
+def _figures(bucket: Bucket) -> tuple[int, float, float]:
+    """Limit, remaining, and milliseconds until full; `%d` cuts the fractions off."""
+    limit, left = bucket.per_minute, bucket.level
+    return limit, max(0.0, left), ((limit - left) * 60_000.0 / limit if limit else 0.0)

@@ -10,8 +10,8 @@ _FIRST_BYTES_PER_TOKEN = 4.0  # English in a BPE vocabulary of 100,000, JSON fra
 _FIRST_COMPLETION_TOKENS = 256.0
 _LEARNING_RATE = 1 / 16
 # A data: image is a thousand bytes per token; one such request must not ruin the ratio for text.
-_MIN_BYTES_PER_TOKEN = 1.0
-_MAX_BYTES_PER_TOKEN = 16.0
+_MOST_TOKENS_PER_BYTE = 1.0
+_LEAST_TOKENS_PER_BYTE = 1 / 16
 
 
 class _Learnt:
@@ -52,7 +52,9 @@ class CostModel:
         if learnt is None:
             learnt = self._models[model] = _Learnt()
         if prompt_tokens and prompt_bytes:
-            seen = min(max(prompt_tokens / prompt_bytes, 1 / _MAX_BYTES_PER_TOKEN), 1 / _MIN_BYTES_PER_TOKEN)
+            seen = prompt_tokens / prompt_bytes
+            if not _LEAST_TOKENS_PER_BYTE <= seen <= _MOST_TOKENS_PER_BYTE:
+                seen = _LEAST_TOKENS_PER_BYTE if seen < _LEAST_TOKENS_PER_BYTE else _MOST_TOKENS_PER_BYTE
             learnt.tokens_per_byte += (seen - learnt.tokens_per_byte) * _LEARNING_RATE
         if completion_tokens is not None:
             learnt.completion_tokens += (completion_tokens - learnt.completion_tokens) * _LEARNING_RATE

@@ -74,7 +74,7 @@ class Backend:
     # What routing reads
 
     def is_routable(self, now: float) -> bool:
-        return self.is_healthy and not self.is_draining and not self.breaker.is_open(now)
+        return self.is_healthy and not self.is_draining and (self.breaker.is_at_ease or not self.breaker.is_open(now))
 
     def serves(self, dialect: str) -> bool:
         """Natively, so that the straight lane can take it."""

@@ -7,7 +7,7 @@
    A probe of which nothing is heard (its client left) is given up after the while, or at once by `abandon`.
 4. A 429 is no failure: the backend works and asks for patience. It does not count, and it answers a probe well;
    `hold` keeps the backend out of routing for as long as `Retry-After` says, in any state.
-5. A client that leaves feeds nothing. `is_open` only looks; `allows` also takes the probe.
+5. A client that leaves feeds nothing. `is_open` moves nothing; `allows` also takes the probe.
 
 Moves are made in `_move` only, by the table. Read next: `mrproxy/upstream/window.py`.
 """
@@ -80,7 +80,7 @@ class Breaker:
 
     __slots__ = (
         "_connect_failures", "_counts", "_held_until", "_open_seconds", "_open_until", "_policy", "_probe_until",
-        "state", "times_opened",
+        "is_at_ease", "state", "times_opened",
     )  # fmt: skip
 
     def __init__(self, policy: BreakerPolicy, now: float) -> None:
@@ -92,13 +92,15 @@ class Breaker:
         self._probe_until = now
         self._held_until = now
         self.state = BreakerState.CLOSED
+        self.is_at_ease = True  # closed, and nobody asked for patience: what routing needs to know nearly always
         self.times_opened = 0
 
     def is_open(self, now: float) -> bool:
-        """Whether a request would be turned away now; changes nothing."""
+        """Whether a request would be turned away now; moves nothing."""
         if now < self._held_until:
             return True
         if self.state is _CLOSED:
+            self.is_at_ease = True
             return False
         return now < (self._open_until if self.state is BreakerState.OPEN else self._probe_until)
 
@@ -136,6 +138,7 @@ class Breaker:
     def hold(self, seconds: float, now: float) -> None:
         """The backend asked to be left alone (`Retry-After`); a longer hold stands."""
         self._held_until = max(self._held_until, now + seconds)
+        self.is_at_ease = False
 
     def statistics(self, now: float) -> BreakerStatistics:
         self._counts.advance(now)
@@ -176,4 +179,5 @@ class Breaker:
                 self._open_seconds = self._policy.open_seconds
             case BreakerState.HALF_OPEN:
                 pass
+        self.is_at_ease = False
         self.state = following

@@ -147,18 +147,16 @@ class Registry:
         """The pool of a model, or None when no backend of that dialect has ever shown it."""
         return self._pools[dialect].get(model)
 
-    def candidates(self, model: str) -> list[Backend]:
+    def candidates(self, model: str) -> Sequence[Backend]:
         """For the scheduler: `model` is a pool's key."""
         pool = self._by_key.get(model)
         if pool is None:
             return []
         now = self._poller.now
-        # `Backend.is_routable`, in place: a call less for each candidate of each request
-        return [
-            backend
-            for backend in pool.backends
-            if backend.is_healthy and not backend.is_draining and not backend.breaker.is_open(now)
-        ]
+        for backend in pool.backends:
+            if not backend.is_routable(now):
+                return [each for each in pool.backends if each.is_routable(now)]
+        return pool.backends  # nearly always all of them: no list to make
 
     def has_other(self, key: str, tried: frozenset[str]) -> bool:
         """Another backend than those tried may be asked now."""
