@@ -2,35 +2,26 @@
 
 A stream says its input in `message_start` and cumulative counts in each `message_delta`; where that one repeats the
 input, it is the truer one (Anthropic API reference, "Streaming messages", 2026; vLLM and Ollama put zeros into
-`message_start`). `input_tokens` leaves out what a cache gave or took: the prompt is the sum of the three.
+`message_start`). What the counts mean: `counts.py`.
 Read first: `dialects/usage.py`, for what a tap is to the relay.
 """
 
 import re
-from typing import Annotated
 
 import msgspec
 
 from mrproxy.canonical.exchange import Usage
+from mrproxy.dialects.anthropic.counts import Counts
 from mrproxy.dialects.usage import MAX_DOCUMENT_BYTES, MAX_HELD_BYTES
 
 _TAIL_BYTES = 4096
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_NAMES = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-# Whatever an engine says, the ledger and the journal get a number that fits them.
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-
-
-class _Counts(msgspec.Struct, gc=False):
-    input_tokens: _Count | None = None
-    output_tokens: _Count | None = None
-    cache_read_input_tokens: _Count | None = None
-    cache_creation_input_tokens: _Count | None = None
 
 
 class _Begun(msgspec.Struct, gc=False):
-    usage: _Counts | None = None
+    usage: Counts | None = None
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -38,7 +29,7 @@ class _Event(msgspec.Struct, gc=False):
 
     type: str = ""
     message: _Begun | None = None
-    usage: _Counts | None = None
+    usage: Counts | None = None
 
 
 _event = msgspec.json.Decoder(_Event)
@@ -58,7 +49,7 @@ class MessagesTap:
         self.tail = b"\n\n\r\n" if is_stream else b""
         self.usage: Usage | None = None
         self.events = 0
-        self._counts = _Counts()
+        self._counts = Counts()
         self._held = b""
         self._size = 0
         self._is_flowing = False
@@ -126,16 +117,9 @@ class MessagesTap:
         elif said.type != "message_delta":
             return False
         if counts is not None:
-            self._merge(counts)
+            self._counts.merge(counts)
+            self.usage = _usage(self._counts)
         return True
-
-    def _merge(self, counts: _Counts) -> None:
-        known = self._counts
-        for name in _Counts.__struct_fields__:
-            value = getattr(counts, name)
-            if value or (value is not None and getattr(known, name) is None):
-                setattr(known, name, value)
-        self.usage = _usage(known)
 
 
 def _event_data(event: bytes) -> bytes:
@@ -144,14 +128,9 @@ def _event_data(event: bytes) -> bytes:
     return lines[0] if len(lines) == 1 else b"\n".join(lines)
 
 
-def _usage(counts: _Counts) -> Usage | None:
-    """No prompt has no tokens: a zero stands for "not known yet"."""
-    prompt = (
-        (counts.input_tokens or 0) + (counts.cache_read_input_tokens or 0) + (counts.cache_creation_input_tokens or 0)
-    )
-    if not prompt and counts.output_tokens is None:
-        return None
-    return Usage(prompt or None, counts.output_tokens)
+def _usage(counts: Counts) -> Usage | None:
+    prompt = counts.prompt_tokens
+    return None if prompt is None and counts.output_tokens is None else Usage(prompt, counts.output_tokens)
 
 
 def read_usage(document: bytes, *, is_whole: bool) -> Usage | None:
@@ -166,11 +145,11 @@ def read_usage(document: bytes, *, is_whole: bool) -> Usage | None:
     return _usage(counts) if counts is not None else None
 
 
-def _search(text: bytes) -> _Counts:
+def _search(text: bytes) -> Counts:
     """Counts by name, in a piece of JSON that cannot be parsed. Quotes in strings are escaped, so that a name in its
     own quotes is a key."""
-    counts = _Counts()
-    for name in _Counts.__struct_fields__:
+    counts = Counts()
+    for name in _NAMES:
         if found := re.search(rb'"%b"\s*:\s*(\d{1,15})(?!\d)' % name.encode(), text):
             setattr(counts, name, int(found[1]))
     return counts
