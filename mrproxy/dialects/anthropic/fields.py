@@ -13,6 +13,7 @@ from mrproxy.errors import ClientError, Code
 T = TypeVar("T")
 
 _PATH = re.compile(r" - at `\$\.?(.*?)`$")
+_INDEX, _AS_MEMBER = re.compile(r"\[(\d+)\]"), r".\1"
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -49,7 +50,7 @@ def read(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw, param: st
 
 def _wrong(reason: str, param: str) -> ClientError:
     found = _PATH.search(reason)
-    path = f"{param}.{found[1] if found else ''}".strip(".").replace(".[", "[")
+    path = f"{param}.{_INDEX.sub(_AS_MEMBER, found[1]) if found else ''}".strip(".").replace("..", ".")
     if absent := _MISSING.search(reason):
         return missing(f"{path}.{absent[1]}".strip("."))
     return invalid(path, _PATH.sub("", reason))
