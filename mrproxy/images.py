@@ -9,7 +9,7 @@ makes us connect to somewhere of its choosing.
 5. Everything is bounded: images, bytes and seconds per request, redirects, and connections over the whole process. A
    connection serves one image; nothing of one caller is seen by another. No proxies, cookies or credentials; no log.
 
-Registries: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890), read November 2025.
+Sources: IANA Special-Purpose Address Registries (RFC 6890, 9602, 9637), RFC 6052 (NAT64), the clouds' documents.
 """
 
 import ipaddress

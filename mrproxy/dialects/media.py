@@ -6,7 +6,7 @@
    JPEG called PNG, and others never look at the label.
 3. Addresses are only found and replaced here (`find_urls`, `with_images`); `mrproxy/images.py` fetches them.
 
-Sources: RFC 2397 (data URLs), RFC 4648 §4, WHATWG MIME Sniffing §6.1 (signatures; read November 2025).
+Sources: RFC 2397 (data URLs), RFC 4648 §4, WHATWG MIME Sniffing §6.1 (signatures; March 2026).
 """
 
 import binascii
