@@ -59,7 +59,7 @@ def read_file(name: str, data: str, file_id: str, param: str) -> File:
 def write_file(file: File, label: str, has_files: bool, param: str) -> dict[str, object]:
     """Raises ClientError for a file that the engine cannot be given."""
     if file.text:
-        return {"type": "text", "text": file.text}
+        return {"type": "text", "text": f"{file.name}:\n{file.text}" if file.name else file.text}
     if not has_files:
         raise invalid(param, f"{label} cannot read files")
     if file.url:

@@ -77,6 +77,7 @@ def test_a_file_needs_something_in_it() -> None:
 
 def test_a_text_is_text_to_everyone_and_the_rest_to_those_who_can() -> None:
     assert write_file(File(text="hi"), "vLLM", False, "p") == {"type": "text", "text": "hi"}
+    assert write_file(File("a.txt", text="hi"), "vLLM", False, "p") == {"type": "text", "text": "a.txt:\nhi"}
     for file, can in ((File(data="AAAA"), False), (File(url="https://x"), True)):
         with pytest.raises(ClientError) as caught:
             write_file(file, "it", can, "p")

@@ -40,7 +40,8 @@ def test_every_choice_is_understood(said: bytes, choice: ToolChoice | None) -> N
 
 
 def test_allowed_tools_are_those_tools_alone() -> None:
-    said = b'{"type":"allowed_tools","allowed_tools":{"mode":"required","tools":[{"type":"function","function":{"name":"g"}}]}}'
+    allowed = b'[{"type":"function","function":{"name":"g"}}]'
+    said = b'{"type":"allowed_tools","allowed_tools":{"mode":"required","tools":%b}}' % allowed
     assert read(TWO, said) == ((Tool("g", strict=True),), ToolChoice(ToolMode.REQUIRED))
 
 

@@ -1,0 +1,354 @@
+"""Pure. Answers to chats: an engine's stream or document → deltas → a caller's stream or document.
+
+Thinking is read as `reasoning_content` (vLLM, llama.cpp, DeepSeek) or `reasoning` (vLLM since 2026, Ollama's /v1), and
+written as `reasoning_content`. A stop that follows tool calls is TOOL_CALLS: engines say "stop" when the caller named
+the function. What OpenAI has no word for is left out: signatures, redacted thinking, Ollama's durations.
+An encoder words no errors: a Failure is `Dialect.encode_stream_error`'s.
+Sources: OpenAI API reference, "Chat completion chunk object" (2026); vLLM chat_completion/protocol.py (2026).
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from mrproxy.canonical.deltas import (
+    Begin,
+    Delta,
+    Finish,
+    FinishReason,
+    Logprobs,
+    RefusalDelta,
+    Report,
+    TextDelta,
+    ThinkingDelta,
+    TokenReport,
+    ToolCallArguments,
+    ToolCallBegin,
+)
+from mrproxy.dialects.codec import AnswerContext
+from mrproxy.dialects.openai.calls import Calls, Fragment, Function, call_prefix
+from mrproxy.dialects.openai.logprobs import join_logprobs
+from mrproxy.dialects.openai.sse import MAX_HELD_BYTES
+from mrproxy.dialects.openai.streams import (
+    BROKEN_OFF,
+    REASONS,
+    WORDS,
+    BrokenAnswer,
+    Document,
+    EventStream,
+    Head,
+)
+from mrproxy.dialects.openai.tokens import write_usage
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Said(msgspec.Struct, gc=False):
+    """A stream's delta, or a document's message."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Fragment] | None = None
+    function_call: Function | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _Said | None = None
+    message: _Said | None = None
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    logprobs: msgspec.Raw = msgspec.Raw()
+
+
+class _Chunk(Head, gc=False):
+    choices: list[_Choice] | None = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+class _Chunks:
+    """Chunks to deltas; a document is a chunk with messages for deltas."""
+
+    __slots__ = ("_calls", "_has_begun", "_open", "_prefix", "_seen")
+
+    def __init__(self, request_id: str) -> None:
+        self._prefix = call_prefix(request_id)
+        self._calls: dict[int, Calls] = {}
+        self._has_begun = False
+        self._seen: set[int] = set()
+        self._open: set[int] = set()
+
+    def read(self, data: bytes, deltas: list[Delta]) -> None:
+        chunk = _decode_chunk(data)
+        if chunk.error or chunk.choices is None:
+            chunk.require_no_error()
+        if not self._has_begun:
+            self._has_begun = True
+            deltas.append(chunk.begin())
+        for choice in chunk.choices or ():
+            if choice.index not in self._seen:
+                self._seen.add(choice.index)
+                self._open.add(choice.index)
+            self._read_choice(choice, deltas)
+        chunk.report(deltas)
+
+    def read_end(self, deltas: list[Delta]) -> None:
+        if not self._seen:
+            raise BrokenAnswer("the engine's answer holds no choice")
+        deltas.extend(Finish(self._reason("stop", index), index) for index in sorted(self._open))
+
+    def _read_choice(self, choice: _Choice, deltas: list[Delta]) -> None:
+        index = choice.index
+        said = choice.delta or choice.message
+        if said is not None:
+            if thought := said.reasoning_content or said.reasoning:
+                deltas.append(ThinkingDelta(thought, index))
+            if said.content:
+                deltas.append(TextDelta(said.content, index))
+            if said.refusal:
+                deltas.append(RefusalDelta(said.refusal, index))
+            if said.tool_calls or said.function_call:
+                self._read_calls(said, index, choice.message is not None, deltas)
+        if len(choice.logprobs) > 4:
+            deltas.append(Logprobs(choice.logprobs, index))
+        if choice.finish_reason:
+            self._read_finish(choice, deltas)
+
+    def _read_calls(self, said: _Said, index: int, is_whole: bool, deltas: list[Delta]) -> None:
+        calls = self._calls.get(index)
+        if calls is None:
+            calls = self._calls[index] = Calls(self._prefix, index)
+        fragments = said.tool_calls or [Fragment(function=said.function_call)]
+        for fragment in fragments:
+            deltas.extend(calls.receive_whole(fragment) if is_whole else calls.receive(fragment))
+        if calls.held_bytes > MAX_HELD_BYTES:
+            raise BrokenAnswer("the engine's tool calls are too long")
+
+    def _read_finish(self, choice: _Choice, deltas: list[Delta]) -> None:
+        said, index = choice.finish_reason or "", choice.index
+        if said in BROKEN_OFF:
+            raise BrokenAnswer("the engine broke its answer off")
+        if index not in self._open:
+            return
+        self._open.remove(index)
+        reason = self._reason(said, index)
+        if reason is FinishReason.STOP and isinstance(choice.stop_reason, str):
+            deltas.append(Finish(FinishReason.STOP_SEQUENCE, index, choice.stop_reason))
+        else:
+            deltas.append(Finish(reason, index))
+
+    def _reason(self, said: str, index: int) -> FinishReason:
+        reason = REASONS.get(said, FinishReason.STOP)
+        return FinishReason.TOOL_CALLS if reason is FinishReason.STOP and index in self._calls else reason
+
+
+class ChatStreamDecoder(EventStream):
+    """`chat.completion.chunk` events up to `[DONE]`."""
+
+    __slots__ = ()
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(_Chunks(request_id))
+
+
+class ChatDocumentDecoder(Document):
+    """One `chat.completion`."""
+
+    __slots__ = ()
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(_Chunks(request_id))
+
+
+class ChatStreamEncoder:
+    """The first chunk of each choice carries its role. Usage goes last, and only to callers who asked for it."""
+
+    content_type = b"text/event-stream"
+
+    def __init__(self, context: AnswerContext) -> None:
+        head = _encode(
+            {
+                "id": f"chatcmpl-{context.request_id}",
+                "object": "chat.completion.chunk",
+                "created": int(context.created_utc),
+                "model": context.model,
+            }
+        )
+        self._start = b"data: %b" % head[:-1]
+        self._tail = b'}],"usage":null}\n\n' if context.include_usage else b"}]}\n\n"
+        self._plain = b',"logprobs":null,"finish_reason":null' + self._tail
+        self._include_usage = context.include_usage
+        self._heads: dict[int, bytes] = {}
+        self._tokens: TokenReport | None = None
+
+    def send(self, deltas: Sequence[Delta]) -> bytes:
+        out: list[bytes] = []
+        for number, delta in enumerate(deltas):
+            match delta:
+                case TextDelta():
+                    following = deltas[number + 1] if number + 1 < len(deltas) else None
+                    said = b'{"content":%b}' % _encode(delta.text)
+                    if isinstance(following, Logprobs) and following.choice == delta.choice:
+                        self._chunk(out, delta.choice, said, logprobs=bytes(following.content))
+                    else:
+                        self._chunk(out, delta.choice, said)
+                case ThinkingDelta():
+                    self._chunk(out, delta.choice, b'{"reasoning_content":%b}' % _encode(delta.text))
+                case ToolCallArguments():
+                    self._chunk(out, delta.choice, _arguments(delta))
+                case ToolCallBegin():
+                    self._chunk(out, delta.choice, _call(delta))
+                case Logprobs():
+                    before = deltas[number - 1] if number else None
+                    if not (isinstance(before, TextDelta) and before.choice == delta.choice):
+                        self._chunk(out, delta.choice, b"{}", logprobs=bytes(delta.content))
+                case RefusalDelta():
+                    self._chunk(out, delta.choice, b'{"refusal":%b}' % _encode(delta.text))
+                case Finish():
+                    self._chunk(out, delta.choice, b"{}", finish=_finish(delta))
+                case Begin():
+                    self._head(out, 0)
+                case Report():
+                    self._tokens = delta.tokens
+                case _:
+                    pass  # see the module's docstring
+        return b"".join(out)
+
+    def _chunk(self, out: list[bytes], choice: int, said: bytes, *, logprobs: bytes = b"", finish: bytes = b"") -> None:
+        head = self._heads.get(choice) or self._head(out, choice)
+        out += (head, said)
+        if logprobs or finish:
+            out += (b',"logprobs":', logprobs or b"null", b',"finish_reason":', finish or b"null", self._tail)
+        else:
+            out.append(self._plain)
+
+    def _head(self, out: list[bytes], choice: int) -> bytes:
+        head = self._heads.get(choice)
+        if head is None:
+            head = self._heads[choice] = b'%b,"choices":[{"index":%d,"delta":' % (self._start, choice)
+            out += (head, b'{"role":"assistant","content":""}', self._plain)
+        return head
+
+    def finish(self) -> bytes:
+        usage = b""
+        if self._include_usage and self._tokens is not None:
+            usage = b'%b,"choices":[],"usage":%b}\n\n' % (self._start, _encode(write_usage(self._tokens)))
+        return usage + b"data: [DONE]\n\n"
+
+    def ping(self) -> bytes:
+        return b": ping\n\n"
+
+
+def _call(delta: ToolCallBegin) -> bytes:
+    return b'{"tool_calls":[{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":""}}]}' % (
+        delta.call,
+        _encode(delta.id),
+        _encode(delta.name),
+    )
+
+
+def _arguments(delta: ToolCallArguments) -> bytes:
+    return b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (delta.call, _encode(delta.fragment))
+
+
+def _finish(delta: Finish) -> bytes:
+    """A stop sequence is told as vLLM tells it."""
+    word = WORDS[delta.reason]
+    return word if delta.stop_sequence is None else b'%b,"stop_reason":%b' % (word, _encode(delta.stop_sequence))
+
+
+class _Message:
+    """One choice of a document, as it grows."""
+
+    __slots__ = ("calls", "finish", "logprobs", "refusal", "text", "thinking")
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.thinking: list[str] = []
+        self.refusal: list[str] = []
+        self.calls: dict[int, tuple[ToolCallBegin, list[str]]] = {}
+        self.logprobs: list[msgspec.Raw] = []
+        self.finish: Finish | None = None
+
+    def write(self, index: int) -> dict[str, object]:
+        message: dict[str, object] = {
+            "role": "assistant",
+            "content": "".join(self.text) if self.text or not (self.calls or self.refusal) else None,
+            "refusal": "".join(self.refusal) if self.refusal else None,
+        }
+        if self.thinking:
+            message["reasoning_content"] = "".join(self.thinking)
+        if self.calls:
+            message["tool_calls"] = [
+                {"id": begin.id, "type": "function", "function": {"name": begin.name, "arguments": "".join(pieces)}}
+                for begin, pieces in self.calls.values()
+            ]
+        finish = self.finish or Finish(FinishReason.STOP)
+        choice: dict[str, object] = {
+            "index": index,
+            "message": message,
+            "logprobs": join_logprobs(self.logprobs),
+            "finish_reason": msgspec.Raw(WORDS[finish.reason]),
+        }
+        if finish.stop_sequence is not None:
+            choice["stop_reason"] = finish.stop_sequence
+        return choice
+
+
+class ChatDocumentEncoder:
+    """One `chat.completion`, at the end."""
+
+    content_type = b"application/json"
+
+    def __init__(self, context: AnswerContext) -> None:
+        self._context = context
+        self._messages: dict[int, _Message] = {0: _Message()}
+        self._tokens: TokenReport | None = None
+
+    def send(self, deltas: Sequence[Delta]) -> bytes:
+        for delta in deltas:
+            match delta:
+                case TextDelta():
+                    self._message(delta.choice).text.append(delta.text)
+                case ThinkingDelta():
+                    self._message(delta.choice).thinking.append(delta.text)
+                case RefusalDelta():
+                    self._message(delta.choice).refusal.append(delta.text)
+                case ToolCallBegin():
+                    self._message(delta.choice).calls[delta.call] = (delta, [])
+                case ToolCallArguments():
+                    self._message(delta.choice).calls[delta.call][1].append(delta.fragment)
+                case Logprobs():
+                    self._message(delta.choice).logprobs.append(delta.content)
+                case Finish():
+                    self._message(delta.choice).finish = delta
+                case Report():
+                    self._tokens = delta.tokens
+                case _:
+                    pass  # see the module's docstring
+        return b""
+
+    def _message(self, choice: int) -> _Message:
+        message = self._messages.get(choice)
+        if message is None:
+            message = self._messages[choice] = _Message()
+        return message
+
+    def finish(self) -> bytes:
+        document: dict[str, object] = {
+            "id": f"chatcmpl-{self._context.request_id}",
+            "object": "chat.completion",
+            "created": int(self._context.created_utc),
+            "model": self._context.model,
+            "choices": [message.write(index) for index, message in sorted(self._messages.items())],
+        }
+        if self._tokens is not None:
+            document["usage"] = write_usage(self._tokens)
+        return _encode(document)
+
+    def ping(self) -> bytes:
+        return b""

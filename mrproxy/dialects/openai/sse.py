@@ -1,0 +1,74 @@
+"""Pure. Server-sent events of an engine, however they are cut: the data of each whole event, as bytes.
+
+OpenAI's streams have data alone; names, ids and comments are skipped. llama.cpp before 2025 put an error into a field
+of that name: it is data too. A line that is no field of a stream at all (an HTML page, a JSON document) is an
+`Alien`. Invariant: at most MAX_HELD_BYTES of an incomplete event are kept.
+Source: WHATWG HTML §9.2.6 (2026).
+"""
+
+import msgspec
+
+# The longest events seen are a completion's echo of a whole prompt with logprobs: some MiB.
+MAX_HELD_BYTES = 16 * 1024 * 1024
+
+
+class Alien(msgspec.Struct, frozen=True):
+    """A line that belongs to no event stream, or too long an event (then `line` is empty)."""
+
+    line: bytes
+
+
+_SKIPPED = (b"event", b"id", b"retry", b":")
+
+
+class SseReader:
+    """After an Alien nothing more comes."""
+
+    __slots__ = ("_data", "_held", "_held_bytes", "_is_over")
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []  # pieces of a line that has not ended
+        self._held_bytes = 0
+        self._data: list[bytes] = []  # lines of an event that has not ended
+        self._is_over = False
+
+    def receive_data(self, data: bytes) -> list[bytes | Alien]:
+        if self._is_over:
+            return []
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        events: list[bytes | Alien] = []
+        if lines:
+            if self._held:
+                lines[0] = b"".join((*self._held, lines[0]))
+                self._held = []
+            events = self._read(lines)
+            self._held_bytes = sum(map(len, self._data)) if self._data else 0
+        if rest:
+            self._held.append(rest)
+            self._held_bytes += len(rest)
+            if self._held_bytes > MAX_HELD_BYTES:
+                self._is_over = True
+                events.append(Alien(b""))
+        return events
+
+    def finish(self) -> list[bytes | Alien]:
+        """The body has ended: an event without its blank line counts."""
+        return [] if self._is_over else self._read([b"".join(self._held), b""])
+
+    def _read(self, lines: list[bytes]) -> list[bytes | Alien]:
+        events: list[bytes | Alien] = []
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._data.append(line[5:])
+            elif not line or line == b"\r":
+                if self._data:
+                    events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
+                    self._data = []
+            elif line.startswith(b"error:"):
+                self._data.append(line[6:])
+            elif not line.startswith(_SKIPPED) and line.strip():
+                self._is_over = True
+                events.append(Alien(line))
+                break
+        return events

@@ -1,0 +1,205 @@
+"""Pure. What chats and completions share of an engine's answer: its end, its early end, its errors.
+
+An answer is a stream of events that ends with `[DONE]`, or one JSON document. Whatever is wrong with it becomes a
+Failure, after which nothing comes.
+Sources: OpenAI API reference, "Streaming" (2026); errors in a stream: vLLM `create_streaming_error_response`, llama.cpp
+server-context.cpp (2026).
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from mrproxy.canonical.deltas import Begin, Delta, End, Failure, FinishReason, Report
+from mrproxy.dialects.openai.fields import UNREADABLE
+from mrproxy.dialects.openai.sse import MAX_HELD_BYTES, Alien, SseReader
+from mrproxy.dialects.openai.tokens import read_report
+
+ENDED_EARLY = "the engine's answer ended early"
+_UNREADABLE = "the engine sent what cannot be read as an answer"
+
+REASONS = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "max_tokens": FinishReason.LENGTH,
+    "model_length": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+    "load": FinishReason.LOAD,  # Ollama's /v1 passes its own reasons on
+    "unload": FinishReason.UNLOAD,
+}
+# vLLM's words for an answer that it broke off itself.
+BROKEN_OFF = frozenset({"abort", "error"})
+WORDS = {
+    FinishReason.STOP: b'"stop"',
+    FinishReason.STOP_SEQUENCE: b'"stop"',
+    FinishReason.LENGTH: b'"length"',
+    FinishReason.TOOL_CALLS: b'"tool_calls"',
+    FinishReason.CONTENT_FILTER: b'"content_filter"',
+    FinishReason.REFUSAL: b'"content_filter"',
+    FinishReason.PAUSE: b'"stop"',
+    FinishReason.LOAD: b'"stop"',
+    FinishReason.UNLOAD: b'"stop"',
+}
+
+
+class BrokenAnswer(Exception):
+    """What an engine sent ends its answer. Raised by readers of chunks, turned into a Failure here."""
+
+
+class Head(msgspec.Struct, gc=False):
+    """What every chunk and document says about itself. `message`: an error without its envelope."""
+
+    id: str | None = None
+    model: str | None = None
+    created: int | float | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    timings: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()
+    message: str | None = None
+
+    def begin(self) -> Begin:
+        created = self.created
+        is_sane = created is not None and 0 <= created < 2**53
+        return Begin(self.id or "", self.model or "", int(created) if is_sane and created is not None else 0)
+
+    def require_no_error(self) -> None:
+        """Raises BrokenAnswer."""
+        if self.error and bytes(self.error) != b"null":
+            raise BrokenAnswer(_message_of(self.error))
+        if self.message is not None:
+            raise BrokenAnswer(self.message)
+
+    def report(self, deltas: list[Delta]) -> None:
+        if len(self.usage) > 4 or self.timings:  # longer than null
+            report = read_report(self.usage, self.timings)
+            if report is not None:
+                deltas.append(Report(report))
+
+
+class _Error(msgspec.Struct):
+    message: str
+
+
+_error = msgspec.json.Decoder(_Error | str)
+
+
+def _message_of(error: msgspec.Raw) -> str:
+    try:
+        said = _error.decode(error)
+    except UNREADABLE:
+        return "the engine reported an error"
+    return said if isinstance(said, str) else said.message
+
+
+class Chunks(Protocol):
+    """Reads the chunks of one answer; a document is one chunk."""
+
+    def read(self, data: bytes, deltas: list[Delta]) -> None:
+        """Appends what the chunk says. May raise BrokenAnswer or what msgspec raises."""
+
+    def read_end(self, deltas: list[Delta]) -> None:
+        """The engine has said that this is all. Appends a Finish for each choice that has none."""
+
+
+class EventStream:
+    """Events to deltas."""
+
+    __slots__ = ("_chunks", "_is_empty", "_is_over", "_reader")
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self._reader = SseReader()
+        self._is_over = False
+        self._is_empty = True
+
+    def receive_data(self, data: bytes) -> list[Delta]:
+        return self._deltas(self._reader.receive_data(data)) if not self._is_over else []
+
+    def finish(self) -> list[Delta]:
+        if self._is_over:
+            return []
+        deltas = self._deltas(self._reader.finish())
+        if not self._is_over:
+            self._is_over = True
+            deltas.append(Failure(ENDED_EARLY))
+        return deltas
+
+    def _deltas(self, events: list[bytes | Alien]) -> list[Delta]:
+        deltas: list[Delta] = []
+        for event in events:
+            try:
+                if isinstance(event, Alien):
+                    event = _strange(event)
+                elif len(event) < 16 and event.strip() == b"[DONE]":
+                    self._read_done(deltas)
+                    break
+                self._chunks.read(event, deltas)
+                self._is_empty = False
+            except BrokenAnswer as exc:
+                deltas.append(Failure(str(exc)))
+            except UNREADABLE:
+                deltas.append(Failure(_UNREADABLE))
+            else:
+                continue
+            self._is_over = True
+            break
+        return deltas
+
+    def _read_done(self, deltas: list[Delta]) -> None:
+        self._is_over = True
+        if self._is_empty:
+            deltas.append(Failure(ENDED_EARLY))
+        else:
+            self._chunks.read_end(deltas)
+            deltas.append(End())
+
+
+def _strange(alien: Alien) -> bytes:
+    """A document instead of a stream may still say what went wrong. Raises BrokenAnswer."""
+    if not alien.line:
+        raise BrokenAnswer("the engine sent an event that is too long")
+    if not alien.line.lstrip().startswith(b"{"):
+        raise BrokenAnswer("the engine sent what is no event stream")
+    msgspec.json.decode(alien.line, type=Head).require_no_error()
+    raise BrokenAnswer("the engine sent a document instead of a stream")
+
+
+class Document:
+    """A whole body to deltas, at its end."""
+
+    __slots__ = ("_chunks", "_is_over", "_pieces", "_size")
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._is_over = False
+
+    def receive_data(self, data: bytes) -> list[Delta]:
+        if self._is_over:
+            return []
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size <= MAX_HELD_BYTES:
+            return []
+        self._is_over = True
+        self._pieces = []
+        return [Failure("the engine sent an answer that is too long")]
+
+    def finish(self) -> list[Delta]:
+        if self._is_over:
+            return []
+        self._is_over = True
+        body = b"".join(self._pieces)
+        deltas: list[Delta] = []
+        try:
+            self._chunks.read(body, deltas)
+            self._chunks.read_end(deltas)
+            deltas.append(End())
+        except BrokenAnswer as exc:
+            deltas.append(Failure(str(exc)))
+        except UNREADABLE:
+            deltas.append(Failure(_UNREADABLE if body.strip() else ENDED_EARLY))
+        return deltas
