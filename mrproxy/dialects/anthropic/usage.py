@@ -43,6 +43,7 @@ class MessagesTap:
 
     __slots__ = ("_counts", "_held", "_is_flowing", "_is_overlong", "_size", "events", "marker", "tail", "usage")
     cuts = False
+    translates = False
 
     def __init__(self, is_stream: bool) -> None:
         self.marker = b'"usage"' if is_stream else b""
