@@ -8,6 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from mrproxy.canonical.conversation import Audio, File, Image, Refusal, Text
+from mrproxy.dialects.media import clean_base64, image_of_url, is_data_url, is_web_url, parse_data_url
 from mrproxy.dialects.responses.reading import (
     Warnings,
     invalid,
@@ -74,14 +75,6 @@ def decode_texts(content: msgspec.Raw, place: str, warnings: Warnings) -> str:
     return "\n\n".join(part.text for part in parts if isinstance(part, Text))
 
 
-def split_data_url(url: str) -> tuple[str, str] | None:
-    """Media type and base64 of a data URL (RFC 2397); None if it is something else."""
-    head, comma, data = url.partition(",")
-    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
-        return None
-    return head[5:].partition(";")[0], data
-
-
 def _decode_part(raw: msgspec.Raw, place: str, warnings: Warnings) -> ContentPart:
     part = read(_part, raw, place)
     fields = _FIELDS.get(part.type)
@@ -114,22 +107,19 @@ def _require(value: str | None, place: str, name: str) -> str:
 def _image(part: _Part, place: str) -> Image:
     if part.file_id is not None:
         raise ClientError(Code.INVALID_FIELD, "no files are stored here; send the image", param=f"{place}.file_id")
-    url = _require(part.image_url, place, "image_url")
-    if url.startswith(("http://", "https://")):
-        return Image(url=url, detail=part.detail)
-    inline = split_data_url(url)
-    if inline is None:
-        raise invalid(f"{place}.image_url", "neither an http URL nor a base64 data URL")
-    return Image(media_type=inline[0], data=inline[1], detail=part.detail)
+    return image_of_url(_require(part.image_url, place, "image_url"), f"{place}.image_url", part.detail)
 
 
 def _file(part: _Part, place: str) -> File:
     name = part.filename or ""
     if part.file_data is not None:
-        inline = split_data_url(part.file_data)
-        media_type, data = inline if inline is not None else ("", part.file_data)
-        return File(name=name, media_type=media_type, data=data)
+        if not is_data_url(part.file_data):
+            return File(name=name, data=clean_base64(part.file_data, f"{place}.file_data"))
+        inline = parse_data_url(part.file_data, f"{place}.file_data")
+        return File(name=name, media_type=inline.media_type, data=inline.data)
     if part.file_url is not None:
+        if not is_web_url(part.file_url):
+            raise invalid(f"{place}.file_url", "not an http(s) address")
         return File(name=name, url=part.file_url)
     if part.file_id is not None:
         raise ClientError(Code.INVALID_FIELD, "no files are stored here; send the file", param=f"{place}.file_id")

@@ -172,6 +172,12 @@ def extend(request: ResponsesRequest, earlier: tuple[Message, ...]) -> ChatReque
     return msgspec.structs.replace(request.chat, messages=told + earlier + said)
 
 
+def previous_not_found(response_id: str) -> ClientError:
+    """It never was, is gone, or is somebody else's."""
+    message = f"Previous response with id '{response_id}' not found."
+    return ClientError(Code.INVALID_FIELD, message, param="previous_response_id")
+
+
 def _name_result(message: Message, names: dict[str, str]) -> Message:
     if message.role is not Role.TOOL:
         return message

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from mrproxy.canonical.conversation import Audio, File, Image, Refusal, Text
-from mrproxy.dialects.responses.parts import ContentPart, decode_content, decode_texts, split_data_url
+from mrproxy.dialects.responses.parts import ContentPart, decode_content, decode_texts
 from mrproxy.dialects.responses.reading import Warnings
 from mrproxy.errors import ClientError
 
@@ -59,7 +59,10 @@ def test_a_string_is_one_text() -> None:
         ({"type": "refusal"}, "c[0].refusal"),
         ({"type": "input_image"}, "c[0].image_url"),
         ({"type": "input_image", "image_url": "ftp://x"}, "c[0].image_url"),
-        ({"type": "input_image", "image_url": "data:image/png,AAAA"}, "c[0].image_url"),
+        ({"type": "input_image", "image_url": "data:image/png;base64,?"}, "c[0].image_url"),
+        ({"type": "input_file", "file_data": "?"}, "c[0].file_data"),
+        ({"type": "input_file", "file_data": "data:nothing"}, "c[0].file_data"),
+        ({"type": "input_file", "file_url": "file:///etc/passwd"}, "c[0].file_url"),
         ({"type": "input_image", "file_id": "file-1"}, "c[0].file_id"),
         ({"type": "input_file", "file_id": "file-1"}, "c[0].file_id"),
         ({"type": "input_file"}, "c[0].file_data"),
@@ -82,18 +85,3 @@ def test_what_has_no_meaning_here_is_warned_of() -> None:
 def test_texts_are_joined_by_blank_lines() -> None:
     parts = [{"type": "summary_text", "text": "a"}, {"type": "reasoning_text", "text": "b"}]
     assert decode_texts(raw(parts), "c", Warnings()) == "a\n\nb"
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("data:image/png;base64,QQ==", ("image/png", "QQ==")),
-        ("data:text/plain;charset=utf-8;base64,QQ==", ("text/plain", "QQ==")),
-        ("data:;base64,", ("", "")),
-        ("data:image/png,QQ", None),
-        ("image/png;base64,QQ", None),
-        ("data:image/png;base64", None),
-    ],
-)
-def test_a_data_url_is_a_type_and_base64(url: str, expected: tuple[str, str] | None) -> None:
-    assert split_data_url(url) == expected
