@@ -15,7 +15,6 @@ from mrproxy.canonical.deltas import (
     Begin,
     Delta,
     Finish,
-    FinishReason,
     Logprobs,
     RefusalDelta,
     Report,
@@ -27,20 +26,11 @@ from mrproxy.canonical.deltas import (
 )
 from mrproxy.dialects.codec import AnswerContext
 from mrproxy.dialects.openai.calls import Calls, Fragment, Function, call_prefix
+from mrproxy.dialects.openai.chunks import ChunkWriter, encode, write_finish, write_head
 from mrproxy.dialects.openai.logprobs import join_logprobs
 from mrproxy.dialects.openai.sse import MAX_HELD_BYTES
-from mrproxy.dialects.openai.streams import (
-    BROKEN_OFF,
-    REASONS,
-    WORDS,
-    BrokenAnswer,
-    Document,
-    EventStream,
-    Head,
-)
+from mrproxy.dialects.openai.streams import BrokenAnswer, Document, Ends, EventStream, Head
 from mrproxy.dialects.openai.tokens import write_usage
-
-_encode = msgspec.json.Encoder().encode
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -73,14 +63,13 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 class _Chunks:
     """Chunks to deltas; a document is a chunk with messages for deltas."""
 
-    __slots__ = ("_calls", "_has_begun", "_open", "_prefix", "_seen")
+    __slots__ = ("_calls", "_ends", "_has_begun", "_prefix")
 
     def __init__(self, request_id: str) -> None:
         self._prefix = call_prefix(request_id)
         self._calls: dict[int, Calls] = {}
+        self._ends = Ends(self._calls)
         self._has_begun = False
-        self._seen: set[int] = set()
-        self._open: set[int] = set()
 
     def read(self, data: bytes, deltas: list[Delta]) -> None:
         chunk = _decode_chunk(data)
@@ -90,16 +79,12 @@ class _Chunks:
             self._has_begun = True
             deltas.append(chunk.begin())
         for choice in chunk.choices or ():
-            if choice.index not in self._seen:
-                self._seen.add(choice.index)
-                self._open.add(choice.index)
+            self._ends.see(choice.index)
             self._read_choice(choice, deltas)
         chunk.report(deltas)
 
     def read_end(self, deltas: list[Delta]) -> None:
-        if not self._seen:
-            raise BrokenAnswer("the engine's answer holds no choice")
-        deltas.extend(Finish(self._reason("stop", index), index) for index in sorted(self._open))
+        self._ends.read_end(deltas)
 
     def _read_choice(self, choice: _Choice, deltas: list[Delta]) -> None:
         index = choice.index
@@ -116,7 +101,7 @@ class _Chunks:
         if len(choice.logprobs) > 4:
             deltas.append(Logprobs(choice.logprobs, index))
         if choice.finish_reason:
-            self._read_finish(choice, deltas)
+            self._ends.read(index, choice.finish_reason, choice.stop_reason, deltas)
 
     def _read_calls(self, said: _Said, index: int, is_whole: bool, deltas: list[Delta]) -> None:
         calls = self._calls.get(index)
@@ -127,23 +112,6 @@ class _Chunks:
             deltas.extend(calls.receive_whole(fragment) if is_whole else calls.receive(fragment))
         if calls.held_bytes > MAX_HELD_BYTES:
             raise BrokenAnswer("the engine's tool calls are too long")
-
-    def _read_finish(self, choice: _Choice, deltas: list[Delta]) -> None:
-        said, index = choice.finish_reason or "", choice.index
-        if said in BROKEN_OFF:
-            raise BrokenAnswer("the engine broke its answer off")
-        if index not in self._open:
-            return
-        self._open.remove(index)
-        reason = self._reason(said, index)
-        if reason is FinishReason.STOP and isinstance(choice.stop_reason, str):
-            deltas.append(Finish(FinishReason.STOP_SEQUENCE, index, choice.stop_reason))
-        else:
-            deltas.append(Finish(reason, index))
-
-    def _reason(self, said: str, index: int) -> FinishReason:
-        reason = REASONS.get(said, FinishReason.STOP)
-        return FinishReason.TOOL_CALLS if reason is FinishReason.STOP and index in self._calls else reason
 
 
 class ChatStreamDecoder(EventStream):
@@ -170,74 +138,45 @@ class ChatStreamEncoder:
     content_type = b"text/event-stream"
 
     def __init__(self, context: AnswerContext) -> None:
-        head = _encode(
-            {
-                "id": f"chatcmpl-{context.request_id}",
-                "object": "chat.completion.chunk",
-                "created": int(context.created_utc),
-                "model": context.model,
-            }
-        )
-        self._start = b"data: %b" % head[:-1]
-        self._tail = b'}],"usage":null}\n\n' if context.include_usage else b"}]}\n\n"
-        self._plain = b',"logprobs":null,"finish_reason":null' + self._tail
-        self._include_usage = context.include_usage
-        self._heads: dict[int, bytes] = {}
-        self._tokens: TokenReport | None = None
+        head = write_head(context, "chatcmpl", "chat.completion.chunk")
+        self._writer = ChunkWriter(context, head, b"delta", b'{"role":"assistant","content":""}')
 
     def send(self, deltas: Sequence[Delta]) -> bytes:
         out: list[bytes] = []
+        write = self._writer.write
         for number, delta in enumerate(deltas):
             match delta:
                 case TextDelta():
                     following = deltas[number + 1] if number + 1 < len(deltas) else None
-                    said = b'{"content":%b}' % _encode(delta.text)
+                    said = b'{"content":%b}' % encode(delta.text)
                     if isinstance(following, Logprobs) and following.choice == delta.choice:
-                        self._chunk(out, delta.choice, said, logprobs=bytes(following.content))
+                        write(out, delta.choice, said, bytes(following.content))
                     else:
-                        self._chunk(out, delta.choice, said)
+                        write(out, delta.choice, said)
                 case ThinkingDelta():
-                    self._chunk(out, delta.choice, b'{"reasoning_content":%b}' % _encode(delta.text))
+                    write(out, delta.choice, b'{"reasoning_content":%b}' % encode(delta.text))
                 case ToolCallArguments():
-                    self._chunk(out, delta.choice, _arguments(delta))
+                    write(out, delta.choice, _arguments(delta))
                 case ToolCallBegin():
-                    self._chunk(out, delta.choice, _call(delta))
+                    write(out, delta.choice, _call(delta))
                 case Logprobs():
                     before = deltas[number - 1] if number else None
                     if not (isinstance(before, TextDelta) and before.choice == delta.choice):
-                        self._chunk(out, delta.choice, b"{}", logprobs=bytes(delta.content))
+                        write(out, delta.choice, b"{}", bytes(delta.content))
                 case RefusalDelta():
-                    self._chunk(out, delta.choice, b'{"refusal":%b}' % _encode(delta.text))
+                    write(out, delta.choice, b'{"refusal":%b}' % encode(delta.text))
                 case Finish():
-                    self._chunk(out, delta.choice, b"{}", finish=_finish(delta))
+                    write(out, delta.choice, b"{}", finish=delta)
                 case Begin():
-                    self._head(out, 0)
+                    self._writer.begin(out, 0)
                 case Report():
-                    self._tokens = delta.tokens
+                    self._writer.tokens = delta.tokens
                 case _:
                     pass  # see the module's docstring
         return b"".join(out)
 
-    def _chunk(self, out: list[bytes], choice: int, said: bytes, *, logprobs: bytes = b"", finish: bytes = b"") -> None:
-        head = self._heads.get(choice) or self._head(out, choice)
-        out += (head, said)
-        if logprobs or finish:
-            out += (b',"logprobs":', logprobs or b"null", b',"finish_reason":', finish or b"null", self._tail)
-        else:
-            out.append(self._plain)
-
-    def _head(self, out: list[bytes], choice: int) -> bytes:
-        head = self._heads.get(choice)
-        if head is None:
-            head = self._heads[choice] = b'%b,"choices":[{"index":%d,"delta":' % (self._start, choice)
-            out += (head, b'{"role":"assistant","content":""}', self._plain)
-        return head
-
     def finish(self) -> bytes:
-        usage = b""
-        if self._include_usage and self._tokens is not None:
-            usage = b'%b,"choices":[],"usage":%b}\n\n' % (self._start, _encode(write_usage(self._tokens)))
-        return usage + b"data: [DONE]\n\n"
+        return self._writer.finish()
 
     def ping(self) -> bytes:
         return b": ping\n\n"
@@ -246,19 +185,13 @@ class ChatStreamEncoder:
 def _call(delta: ToolCallBegin) -> bytes:
     return b'{"tool_calls":[{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":""}}]}' % (
         delta.call,
-        _encode(delta.id),
-        _encode(delta.name),
+        encode(delta.id),
+        encode(delta.name),
     )
 
 
 def _arguments(delta: ToolCallArguments) -> bytes:
-    return b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (delta.call, _encode(delta.fragment))
-
-
-def _finish(delta: Finish) -> bytes:
-    """A stop sequence is told as vLLM tells it."""
-    word = WORDS[delta.reason]
-    return word if delta.stop_sequence is None else b'%b,"stop_reason":%b' % (word, _encode(delta.stop_sequence))
+    return b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (delta.call, encode(delta.fragment))
 
 
 class _Message:
@@ -287,16 +220,12 @@ class _Message:
                 {"id": begin.id, "type": "function", "function": {"name": begin.name, "arguments": "".join(pieces)}}
                 for begin, pieces in self.calls.values()
             ]
-        finish = self.finish or Finish(FinishReason.STOP)
-        choice: dict[str, object] = {
+        return {
             "index": index,
             "message": message,
             "logprobs": join_logprobs(self.logprobs),
-            "finish_reason": msgspec.Raw(WORDS[finish.reason]),
+            **write_finish(self.finish),
         }
-        if finish.stop_sequence is not None:
-            choice["stop_reason"] = finish.stop_sequence
-        return choice
 
 
 class ChatDocumentEncoder:
@@ -339,16 +268,11 @@ class ChatDocumentEncoder:
         return message
 
     def finish(self) -> bytes:
-        document: dict[str, object] = {
-            "id": f"chatcmpl-{self._context.request_id}",
-            "object": "chat.completion",
-            "created": int(self._context.created_utc),
-            "model": self._context.model,
-            "choices": [message.write(index) for index, message in sorted(self._messages.items())],
-        }
+        document = write_head(self._context, "chatcmpl", "chat.completion")
+        document["choices"] = [message.write(index) for index, message in sorted(self._messages.items())]
         if self._tokens is not None:
             document["usage"] = write_usage(self._tokens)
-        return _encode(document)
+        return encode(document)
 
     def ping(self) -> bytes:
         return b""

@@ -6,11 +6,12 @@ Sources: OpenAI API reference, "Streaming" (2026); errors in a stream: vLLM `cre
 server-context.cpp (2026).
 """
 
+from collections.abc import Container
 from typing import Protocol
 
 import msgspec
 
-from mrproxy.canonical.deltas import Begin, Delta, End, Failure, FinishReason, Report
+from mrproxy.canonical.deltas import Begin, Delta, End, Failure, Finish, FinishReason, Report
 from mrproxy.dialects.openai.fields import UNREADABLE
 from mrproxy.dialects.openai.sse import MAX_HELD_BYTES, Alien, SseReader
 from mrproxy.dialects.openai.tokens import read_report
@@ -18,7 +19,7 @@ from mrproxy.dialects.openai.tokens import read_report
 ENDED_EARLY = "the engine's answer ended early"
 _UNREADABLE = "the engine sent what cannot be read as an answer"
 
-REASONS = {
+_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
     "max_tokens": FinishReason.LENGTH,
@@ -30,18 +31,7 @@ REASONS = {
     "unload": FinishReason.UNLOAD,
 }
 # vLLM's words for an answer that it broke off itself.
-BROKEN_OFF = frozenset({"abort", "error"})
-WORDS = {
-    FinishReason.STOP: b'"stop"',
-    FinishReason.STOP_SEQUENCE: b'"stop"',
-    FinishReason.LENGTH: b'"length"',
-    FinishReason.TOOL_CALLS: b'"tool_calls"',
-    FinishReason.CONTENT_FILTER: b'"content_filter"',
-    FinishReason.REFUSAL: b'"content_filter"',
-    FinishReason.PAUSE: b'"stop"',
-    FinishReason.LOAD: b'"stop"',
-    FinishReason.UNLOAD: b'"stop"',
-}
+_BROKEN_OFF = frozenset({"abort", "error"})
 
 
 class BrokenAnswer(Exception):
@@ -91,6 +81,48 @@ def _message_of(error: msgspec.Raw) -> str:
     except UNREADABLE:
         return "the engine reported an error"
     return said if isinstance(said, str) else said.message
+
+
+class Ends:
+    """Which choices of an answer there are, and which still lack their Finish.
+
+    `with_calls`: the choices that called tools. Engines say "stop" there when the caller named the function.
+    """
+
+    __slots__ = ("_open", "_seen", "_with_calls")
+
+    def __init__(self, with_calls: Container[int] = ()) -> None:
+        self._seen: set[int] = set()
+        self._open: set[int] = set()
+        self._with_calls = with_calls
+
+    def see(self, choice: int) -> None:
+        if choice not in self._seen:
+            self._seen.add(choice)
+            self._open.add(choice)
+
+    def read(self, choice: int, said: str, stop_reason: int | str | None, deltas: list[Delta]) -> None:
+        """`stop_reason`: vLLM's stop sequence, or the id of its token. Raises BrokenAnswer."""
+        if said in _BROKEN_OFF:
+            raise BrokenAnswer("the engine broke its answer off")
+        if choice not in self._open:
+            return
+        self._open.remove(choice)
+        reason = self._reason(said, choice)
+        if reason is FinishReason.STOP and isinstance(stop_reason, str):
+            deltas.append(Finish(FinishReason.STOP_SEQUENCE, choice, stop_reason))
+        else:
+            deltas.append(Finish(reason, choice))
+
+    def read_end(self, deltas: list[Delta]) -> None:
+        """Raises BrokenAnswer."""
+        if not self._seen:
+            raise BrokenAnswer("the engine's answer holds no choice")
+        deltas.extend(Finish(self._reason("stop", choice), choice) for choice in sorted(self._open))
+
+    def _reason(self, said: str, choice: int) -> FinishReason:
+        reason = _REASONS.get(said, FinishReason.STOP)
+        return FinishReason.TOOL_CALLS if reason is FinishReason.STOP and choice in self._with_calls else reason
 
 
 class Chunks(Protocol):

@@ -4,7 +4,7 @@ import pytest
 
 from mrproxy.canonical.deltas import Delta, End, Failure, Finish, FinishReason, TextDelta
 from mrproxy.dialects.openai.sse import MAX_HELD_BYTES
-from mrproxy.dialects.openai.streams import ENDED_EARLY, REASONS, WORDS, BrokenAnswer, Document, EventStream, Head
+from mrproxy.dialects.openai.streams import ENDED_EARLY, BrokenAnswer, Document, Ends, EventStream, Head
 from tests.dialects.openai.answering import decode
 
 
@@ -89,6 +89,20 @@ def test_a_strange_clock_is_no_clock(created: float | None, expected: int) -> No
     assert Head(created=created).begin().created == expected
 
 
-def test_every_reason_has_a_word() -> None:
-    assert set(WORDS) == set(FinishReason)
-    assert set(REASONS.values()) <= set(FinishReason)
+def test_a_choice_ends_once_and_calls_explain_a_stop() -> None:
+    ends = Ends(with_calls={1})
+    deltas: list[Delta] = []
+    for choice in (0, 1, 2, 2):
+        ends.see(choice)
+    ends.read(0, "stop", None, deltas)
+    ends.read(0, "length", None, deltas)
+    ends.read(1, "stop", "x", deltas)
+    ends.read_end(deltas)
+    assert deltas == [Finish(FinishReason.STOP), Finish(FinishReason.TOOL_CALLS, 1), Finish(FinishReason.STOP, 2)]
+
+
+def test_an_answer_without_choices_or_broken_off_is_none() -> None:
+    with pytest.raises(BrokenAnswer, match="no choice"):
+        Ends().read_end([])
+    with pytest.raises(BrokenAnswer, match="broke"):
+        Ends().read(0, "abort", None, [])
