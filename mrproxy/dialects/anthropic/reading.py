@@ -187,7 +187,8 @@ class ChatStreamDecoder(_Reader):
 
     def finish(self) -> list[Delta]:
         out: list[Delta] = []
-        if rest := self._events.finish():
+        rest = self._events.finish()
+        if _is_event(rest):  # only its blank line is missing
             self._take(rest, out)
         self._fail(_ENDED_EARLY, out)
         return out
@@ -346,6 +347,14 @@ def _say(block: _Block, out: list[Delta]) -> None:
 def _arguments(given: msgspec.Raw) -> str:
     text = bytes(given).decode("utf-8", "replace")
     return text if text.startswith("{") else "{}"
+
+
+def _is_event(data: bytes) -> bool:
+    try:
+        _event.decode(data)
+    except _UNREADABLE:
+        return False
+    return True
 
 
 def _matters(data: bytes) -> bool:

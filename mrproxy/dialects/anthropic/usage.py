@@ -43,7 +43,6 @@ class MessagesTap:
 
     __slots__ = ("_counts", "_held", "_is_flowing", "_is_overlong", "_size", "events", "marker", "tail", "usage")
     cuts = False
-    translates = False
 
     def __init__(self, is_stream: bool) -> None:
         self.marker = b'"usage"' if is_stream else b""
@@ -86,6 +85,14 @@ class MessagesTap:
     def receive_whole(self, payload: bytes) -> None:
         self.receive_data(payload)
         self.finish()
+
+    def ping(self) -> bytes:
+        """Anthropic's own event for it, between two others."""
+        return (
+            b'event: ping\ndata: {"type": "ping"}\n\n'
+            if self.marker and not self._held and not self._is_overlong
+            else b""
+        )
 
     def _receive_document(self, payload: bytes) -> None:
         self._size += len(payload)

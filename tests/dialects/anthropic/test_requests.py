@@ -28,8 +28,8 @@ def decode(**fields: Any) -> ChatRequest:
 
 
 def encode(**fields: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    request = ChatRequest(**{"model": "m", "messages": (USER,), "sampling": Sampling(max_tokens=5)} | fields)
-    encoded = encode_chat(request, TARGET)
+    given: dict[str, Any] = {"model": "m", "messages": (USER,), "sampling": Sampling(max_tokens=5)} | fields
+    encoded = encode_chat(ChatRequest(**given), TARGET)
     return json.loads(encoded.body), encoded.warnings
 
 
