@@ -1,23 +1,36 @@
-"""Shell. `bench mock vllm|ollama`: one mock engine in this process."""
+"""Shell. `bench mock vllm|ollama|anthropic`: one mock engine in this process."""
 
 import click
 
 from bench.backends.build import serve_mock
 from bench.backends.faults import KINDS, parse_rule_text
-from bench.backends.settings import EngineSettings
+from bench.backends.settings import NATIVE_DIALECTS, REASONING_FIELDS, TOOL_STYLES, EngineSettings
 
-DEFAULT_MODELS = {"vllm": ("mock-8b",), "ollama": ("llama3.2:latest", "qwen3:8b")}
-DEFAULT_PORTS = {"vllm": 9001, "ollama": 9002}
+DEFAULT_MODELS = {
+    "vllm": ("mock-8b",),
+    "ollama": ("llama3.2:latest", "qwen3:8b"),
+    "anthropic": ("claude-mock-4-5", "claude-mock-haiku"),
+}
+DEFAULT_PORTS = {"vllm": 9001, "ollama": 9002, "anthropic": 9003}
 # Ollama's own defaults: OLLAMA_NUM_PARALLEL and OLLAMA_MAX_QUEUE; vLLM has max_num_seqs 256 and no limit.
-DEFAULT_SLOTS = {"vllm": 256, "ollama": 4}
-DEFAULT_QUEUE_LIMITS = {"vllm": 0, "ollama": 512}
+DEFAULT_SLOTS = {"vllm": 256, "ollama": 4, "anthropic": 1000}
+DEFAULT_QUEUE_LIMITS = {"vllm": 0, "ollama": 512, "anthropic": 0}
+DEFAULT_TOOL_STYLES = {"vllm": "fragments", "ollama": "index0", "anthropic": "fragments"}
 FAULT_HELP = "A fault from the start: KIND[,probability=P][,count=N][,after_tokens=K]. Kinds: " + ", ".join(KINDS) + "."
 
 
+def _parse_native(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in NATIVE_DIALECTS]
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(NATIVE_DIALECTS)}")
+    return names
+
+
 @click.command()
-@click.argument("kind", type=click.Choice(["vllm", "ollama"]))
+@click.argument("kind", type=click.Choice(["vllm", "ollama", "anthropic"]))
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=int, help="0: any free one. Default: 9001 for vllm, 9002 for ollama.")
+@click.option("--port", type=int, help="0: any free one. Default: 9001 for vllm, 9002 for ollama, 9003 for anthropic.")
 @click.option("--model", "models", multiple=True, help="Model to serve; repeatable.")
 @click.option("--itl-ms", default=20.0, show_default=True, help="Time between two tokens of a request.")
 @click.option("--prefill-ms", default=5.0, show_default=True, help="Time to the first token.")
@@ -37,10 +50,31 @@ FAULT_HELP = "A fault from the start: KIND[,probability=P][,count=N][,after_toke
 @click.option("--load-ms", default=0.0, help="ollama: time to load a model.")
 @click.option("--keep-alive-s", default=300.0, show_default=True, help="ollama: until an idle model is unloaded.")
 @click.option("--max-loaded-models", default=3, show_default=True, help="ollama: models in memory at once.")
+@click.option("--num-ctx", default=4096, show_default=True, help="ollama: context length where a request names none.")
+@click.option(
+    "--tool-style",
+    type=click.Choice(TOOL_STYLES),
+    help="How calls are streamed on /v1/chat/completions. Default: fragments for vllm, index0 for ollama.",
+)
+@click.option("--reasoning-field", type=click.Choice(REASONING_FIELDS), default=REASONING_FIELDS[0], show_default=True)
+@click.option(
+    "--native",
+    default="",
+    callback=lambda _context, _option, text: _parse_native(text),
+    help="vllm, ollama: other dialects to serve as well, with commas between: messages, responses.",
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--fault", "faults", multiple=True, help=FAULT_HELP)
 def mock(
-    kind: str, host: str, port: int | None, models: tuple[str, ...], faults: tuple[str, ...], **options: float
+    kind: str,
+    host: str,
+    port: int | None,
+    models: tuple[str, ...],
+    faults: tuple[str, ...],
+    tool_style: str | None,
+    reasoning_field: str,
+    native: tuple[str, ...],
+    **options: float,
 ) -> None:
     """A mock inference engine, faithful on the wire; control routes under /_mock/."""
     settings = EngineSettings(
@@ -58,6 +92,10 @@ def mock(
         load_seconds=options["load_ms"] / 1000,
         keep_alive_seconds=options["keep_alive_s"],
         max_loaded_models=int(options["max_loaded_models"]),
+        num_ctx=int(options["num_ctx"]),
+        tool_style=tool_style or DEFAULT_TOOL_STYLES[kind],
+        reasoning_field=reasoning_field,
+        native=native,
         seed=int(options["seed"]),
     )
     try:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from bench.backends.anthropic import Anthropic
 from bench.backends.engine import Engine
 from bench.backends.faults import Rule
+from bench.backends.native import WithNative
 from bench.backends.ollama import Ollama
 from bench.backends.ollama_openai import OllamaWithOpenai
 from bench.backends.server import Dialect, MockServer
@@ -28,6 +30,9 @@ class EngineResidency:
     def resident(self) -> list[tuple[str, float]]:
         return self._residency.resident(time.monotonic_ns())
 
+    def num_ctx(self, model: str) -> int:
+        return self._residency.lane_of(model).num_ctx
+
     def unload(self, model: str) -> None:
         self._residency.unload(model)
 
@@ -41,16 +46,22 @@ def id_source(seed: int) -> Callable[[], str]:
 def build_server(settings: EngineSettings, reactor: Reactor) -> MockServer:
     stats = Stats()
     engine = Engine(settings, reactor, stats)
-    dialect: Dialect
-    if settings.kind == "ollama":
-        dialect = OllamaWithOpenai(settings, Ollama(settings, EngineResidency(engine)))
-    else:
+    return MockServer(settings, _build_dialect(settings, engine, stats), engine, stats, reactor)
 
-        def counts() -> Counts:
-            return Counts(engine.running, engine.waiting, stats.prompt_tokens, stats.generation_tokens)
 
-        dialect = Vllm(settings, id_source(settings.seed), counts)
-    return MockServer(settings, dialect, engine, stats, reactor)
+def _build_dialect(settings: EngineSettings, engine: Engine, stats: Stats) -> Dialect:
+    if settings.kind == "anthropic":
+        return Anthropic(settings, id_source(settings.seed))
+
+    def counts() -> Counts:
+        return Counts(engine.running, engine.waiting, stats.prompt_tokens, stats.generation_tokens)
+
+    dialect = (
+        OllamaWithOpenai(settings, Ollama(settings, EngineResidency(engine)))
+        if settings.kind == "ollama"
+        else Vllm(settings, id_source(settings.seed), counts)
+    )
+    return WithNative(settings, dialect, id_source(settings.seed + 1)) if settings.native else dialect
 
 
 def serve_mock(

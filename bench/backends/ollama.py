@@ -4,10 +4,12 @@ Source: ollama/ollama api/types.go, server/routes.go, server/sched.go (main, rea
 (through gin): canonical names, `Content-Type`, `Date`, then the length. The head of a stream goes out with its
 first event, since gin writes it lazily. `created_at` of every event is the wall clock with nanoseconds. Deviation:
 the digits are fixed width (Go drops trailing zeros), so that all events of a stream have one size.
+Read next: `ollama_scripted.py`, answers that the prompt chooses.
 """
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -15,7 +17,18 @@ import msgspec
 
 from bench.backends.faults import split_model
 from bench.backends.heads import GoHeads
+from bench.backends.ollama_prompts import GenerateRequest, read_prompt
+from bench.backends.ollama_scripted import (
+    Fields,
+    chat_fields,
+    done_reason,
+    generate_fields,
+    script_events,
+    whole_fields,
+)
 from bench.backends.openai_json import count_prompt_tokens, embed_text, filler
+from bench.backends.prompts import Prompt, Refusal, may_be_special
+from bench.backends.scripts import write_script
 from bench.backends.settings import EngineSettings
 from bench.backends.work import TOKEN_TEXT, Closing, Reply, Timing, Work, escape_template
 from bench.http1 import Request
@@ -27,25 +40,20 @@ _DETAILS = {"parent_model": "", "format": "gguf", "family": "llama", "families":
 _DETAILS |= {"parameter_size": "3.2B", "quantization_level": "Q4_K_M"}
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 _JSON = "application/json; charset=utf-8"
+FAILURE = (b'{"error":"mock fault: error_event"}\n',)
+# What /api/generate gives back to be sent again: token ids of the conversation so far.
+_CONTEXT = [151644, 872, 198, 151645]
 
 
 # A piece of text in the field where the endpoint carries it.
 TextField = Callable[[str], dict[str, Any]]
 
 
-class GenerateRequest(msgspec.Struct):
-    model: str = ""
-    prompt: str = ""
-    messages: list[msgspec.Raw] | None = None
-    stream: bool | None = None
-    keep_alive: float | str | None = None
-    options: dict[str, Any] | None = None
-
-
 class EmbedRequest(msgspec.Struct):
     model: str = ""
     input: str | list[str] = ""
     prompt: str = ""
+    dimensions: int | None = None
 
 
 class ModelRequest(msgspec.Struct):
@@ -58,6 +66,10 @@ class Residency(Protocol):
 
     def resident(self) -> list[tuple[str, float]]:
         """(model, seconds until it is unloaded) of those in memory."""
+        ...
+
+    def num_ctx(self, model: str) -> int:
+        """The context length it is loaded with; 0 if nothing is known."""
         ...
 
     def unload(self, model: str) -> None: ...
@@ -100,6 +112,8 @@ class Ollama:
             outcome = route(request, now_utc)
         except msgspec.MsgspecError as exc:
             return self.error(400, str(exc) if request.body else "missing request body", now_utc)
+        except Refusal as exc:
+            return self.error(exc.status, exc.message, now_utc)
         if request.method == b"HEAD" and isinstance(outcome, Reply):
             return Reply(outcome.data[: outcome.data.find(b"\r\n\r\n") + 4], outcome.status)
         return outcome
@@ -133,7 +147,8 @@ class Ollama:
         models = []
         for name, seconds in self._residency.resident():
             expires = _rfc3339(now_utc + min(seconds, 3.2e9))
-            models.append(_card(name) | {"expires_at": expires, "size_vram": _SIZE_BYTES, "context_length": 4096})
+            length = self._residency.num_ctx(name) or self._settings.num_ctx
+            models.append(_card(name) | {"expires_at": expires, "size_vram": _SIZE_BYTES, "context_length": length})
         return self.heads.json(200, {"models": models}, now_utc)
 
     def _show(self, request: Request, now_utc: int) -> Reply:
@@ -143,7 +158,8 @@ class Ollama:
             return self._unknown(wanted.model or wanted.name, now_utc)
         info = {"general.architecture": "llama", "llama.context_length": 131072, "llama.embedding_length": 3072}
         answer = {"modelfile": f"FROM {name}", "parameters": "", "template": "{{ .Prompt }}", "details": _DETAILS}
-        answer |= {"model_info": info, "capabilities": ["completion", "embedding"], "modified_at": _MODIFIED_AT}
+        capabilities = ["completion", "embedding", "tools", "thinking", "vision"]
+        answer |= {"model_info": info, "capabilities": capabilities, "modified_at": _MODIFIED_AT}
         return self.heads.json(200, answer, now_utc)
 
     def _embed(self, request: Request, now_utc: int) -> Reply:
@@ -151,7 +167,8 @@ class Ollama:
         if self.resolve(wanted.model) is None:
             return self._unknown(wanted.model, now_utc)
         texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
-        vectors = [embed_text(text, self._settings.embedding_dimensions, self._settings.seed) for text in texts]
+        dimensions = wanted.dimensions or self._settings.embedding_dimensions
+        vectors = [embed_text(text, dimensions, self._settings.seed) for text in texts]
         tokens = sum(count_prompt_tokens(len(text)) for text in texts)
         answer = {
             "model": wanted.model,
@@ -170,11 +187,48 @@ class Ollama:
 
     def _chat(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_generate(request.body)
-        return self._work(request, wanted, bool(wanted.messages), _chat_text, now_utc)
+        plain = self._work(request, wanted, bool(wanted.messages), _chat_text, now_utc)
+        return self._choose_answer(request, wanted, plain, chat_fields, now_utc)
 
     def _generate(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_generate(request.body)
-        return self._work(request, wanted, bool(wanted.prompt), _generate_text, now_utc)
+        plain = self._work(request, wanted, bool(wanted.prompt), _generate_text, now_utc)
+        return self._choose_answer(request, wanted, plain, generate_fields, now_utc)
+
+    def _choose_answer(
+        self, request: Request, wanted: GenerateRequest, plain: Reply | Work, fields: Fields, now_utc: int
+    ) -> Reply | Work:
+        """The plain answer, or the one that the prompt chooses."""
+        if not (wanted.is_special or may_be_special(request.body)) or not isinstance(plain, Work):
+            return plain
+        limit = read_limit(wanted.options)
+        prompt = read_prompt(wanted, limit)
+        if not plain.completion_tokens or not (wanted.is_special or prompt.is_special):
+            return plain
+        return self._script(wanted, prompt, plain, fields, now_utc)
+
+    def _script(self, wanted: GenerateRequest, prompt: Prompt, plain: Work, fields: Fields, now_utc: int) -> Work:
+        script = write_script(prompt)
+        context = {"context": _CONTEXT} if fields is generate_fields and not wanted.raw else {}
+
+        def final(said: dict[str, Any], timing: Timing, sent: int) -> dict[str, Any]:
+            made = _final_event(wanted.model, lambda _text: said, done_reason(script), plain.prompt_tokens, now_utc)
+            return made("", timing, sent) | context
+
+        def close(timing: Timing, sent: int) -> Closing:
+            return Closing((msgspec.json.encode(final(fields("", "", []), timing, sent)) + b"\n",))
+
+        def whole(timing: Timing, sent: int) -> bytes:
+            return self.heads.json(200, final(whole_fields(plain.id, script, fields), timing, sent), now_utc).data
+
+        return replace(
+            plain,
+            completion_tokens=len(script.tokens),
+            script=script_events(wanted.model, plain.id, script, fields),
+            closing=close,
+            whole=whole,
+            reasoning_tokens=script.reasoning_tokens,
+        )
 
     def _work(
         self,
@@ -195,9 +249,9 @@ class Ollama:
             answer = {"model": wanted.model, "created_at": _rfc3339(now_utc)} | text_field("") | {"done": True}
             return self.heads.json(200, answer | {"done_reason": "unload"}, now_utc)
         self._count += 1
-        limit = int((wanted.options or {}).get("num_predict", -1))
-        tokens = limit if limit > 0 else self._settings.answer_tokens
-        reason = "load" if not has_prompt else "length" if limit > 0 else "stop"
+        limit = read_limit(wanted.options)
+        tokens = limit or self._settings.answer_tokens
+        reason = "load" if not has_prompt else "length" if limit else "stop"
         prompt_tokens = count_prompt_tokens(len(request.body))
         final = _final_event(wanted.model, text_field, reason, prompt_tokens if has_prompt else None, now_utc)
         return Work(
@@ -219,7 +273,15 @@ class Ollama:
             ),
             keep_alive_seconds=keep_alive,
             fault=split_model(model)[1],
+            failure=FAILURE,
+            num_ctx=int((wanted.options or {}).get("num_ctx") or self._settings.num_ctx),
         )
+
+
+def read_limit(options: dict[str, Any] | None) -> int | None:
+    """`num_predict`; what is not positive means no limit."""
+    limit = int((options or {}).get("num_predict", -1))
+    return limit if limit > 0 else None
 
 
 def _card(name: str) -> dict[str, Any]:

@@ -5,13 +5,14 @@ Source: ollama/ollama openai/openai.go and middleware/openai.go (main, read 2026
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from bench.backends.faults import split_model
 from bench.backends.ollama import BUSY, Ollama
+from bench.backends.ollama_scripted import call_id, done_reason
 from bench.backends.openai_json import (
     ChatRequest,
     CompletionRequest,
@@ -22,13 +23,18 @@ from bench.backends.openai_json import (
     filler,
     input_texts,
 )
+from bench.backends.openai_prompts import read_chat, read_completion
+from bench.backends.prompts import Prompt, Refusal, may_be_special
+from bench.backends.scripts import CALL, TEXT, TOOL_CALLS, Script, Token, write_script
 from bench.backends.settings import EngineSettings
+from bench.backends.vllm_scripted import tool_delta
 from bench.backends.work import TOKEN_TEXT, Closing, Reply, Timing, Work, escape_template
 from bench.http1 import Request
 
 _CREATED = 1768471200
 _SLOT = "@@TOKEN@@"
 _ERROR_TYPES = {400: "invalid_request_error", 404: "not_found_error"}
+_STREAM_ERROR = {"message": "mock fault: error_event", "type": "api_error", "param": None, "code": None}
 
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
 _decode_completion = msgspec.json.Decoder(CompletionRequest).decode
@@ -39,7 +45,7 @@ _decode_embedding = msgspec.json.Decoder(EmbeddingRequest).decode
 class Shape:
     base: dict[str, Any]
     choice: Callable[[str, str | None], dict[str, Any]]  # (text, finish reason) -> a chunk's choice
-    whole: Callable[[str, str], dict[str, Any]]
+    whole: Callable[[str, str], dict[str, Any]]  # (text, finish reason)
 
 
 class OllamaWithOpenai:
@@ -48,6 +54,7 @@ class OllamaWithOpenai:
     def __init__(self, settings: EngineSettings, native: Ollama) -> None:
         self._settings = settings
         self._native = native
+        self.heads = native.heads
         self._count = 0
         self._routes: dict[tuple[bytes, bytes], Callable[[Request, int], Reply | Work]] = {
             (b"POST", b"/v1/chat/completions"): self._chat,
@@ -67,6 +74,8 @@ class OllamaWithOpenai:
             return route(request, now_utc)
         except msgspec.MsgspecError as exc:
             return self._openai_error(400, str(exc), now_utc)
+        except Refusal as exc:
+            return self._openai_error(exc.status, exc.message, now_utc)
 
     def error(self, status: int, message: str, now_utc: int, param: str | None = None, extra: bytes = b"") -> Reply:
         return self._native.error(status, message, now_utc, param, extra)
@@ -75,6 +84,9 @@ class OllamaWithOpenai:
         if path.startswith(b"/v1/"):
             return self._openai_error(503, BUSY, now_utc)
         return self._native.busy(now_utc, path)
+
+    def resolve(self, model: str) -> str | None:
+        return self._native.resolve(model)
 
     def _openai_error(self, status: int, message: str, now_utc: int) -> Reply:
         kind = _ERROR_TYPES.get(status, "api_error")
@@ -100,8 +112,11 @@ class OllamaWithOpenai:
         wanted = _decode_embedding(request.body)
         if self._native.resolve(wanted.model) is None:
             return self._unknown_model(wanted.model, now_utc)
+        if isinstance(wanted.input, list) and not all(isinstance(item, str) for item in wanted.input):
+            raise Refusal("invalid input type")
         texts = input_texts(wanted.input)
-        vectors = [embed_text(text, self._settings.embedding_dimensions, self._settings.seed) for text in texts]
+        dimensions = wanted.dimensions or self._settings.embedding_dimensions
+        vectors = [embed_text(text, dimensions, self._settings.seed) for text in texts]
         data = [
             {"object": "embedding", "embedding": encode_vector(vector, wanted.encoding_format), "index": index}
             for index, vector in enumerate(vectors)
@@ -124,7 +139,12 @@ class OllamaWithOpenai:
             choices = [{"index": 0, "message": message, "finish_reason": reason}]
             return base | {"object": "chat.completion", "choices": choices}
 
-        return self._work(request, wanted, wanted.token_limit, Shape(base, choice, whole), now_utc)
+        shape = Shape(base, choice, whole)
+        plain = self._work(request, wanted, wanted.token_limit, shape, now_utc)
+        if (wanted.is_special or may_be_special(request.body)) and isinstance(plain, Work):
+            prompt = read_chat(wanted, is_ollama=True)
+            return self._script(wanted, prompt, plain, shape, now_utc) if prompt.is_special else plain
+        return plain
 
     def _completion(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_completion(request.body)
@@ -136,7 +156,42 @@ class OllamaWithOpenai:
         def whole(text: str, reason: str) -> dict[str, Any]:
             return base | {"choices": [choice(text, reason)]}
 
-        return self._work(request, wanted, wanted.max_tokens, Shape(base, choice, whole), now_utc)
+        shape = Shape(base, choice, whole)
+        plain = self._work(request, wanted, wanted.max_tokens, shape, now_utc)
+        if (wanted.is_special or may_be_special(request.body)) and isinstance(plain, Work):
+            if not isinstance(msgspec.json.decode(wanted.prompt), str):
+                raise Refusal(
+                    "json: cannot unmarshal array into Go struct field CompletionRequest.prompt of type string"
+                )
+            (prompt,) = read_completion(wanted)
+            return self._script(wanted, prompt, plain, shape, now_utc) if prompt.is_special else plain
+        return plain
+
+    def _script(
+        self, wanted: ChatRequest | CompletionRequest, prompt: Prompt, plain: Work, shape: Shape, now_utc: int
+    ) -> Work:
+        """The plain work with an answer that the prompt chooses in place of its own."""
+        script, id_ = write_script(prompt), shape.base["id"]
+
+        def close(_timing: Timing, sent: int) -> Closing:
+            events = [_event(shape.base | {"choices": [shape.choice("", _finish_reason(script))]})]
+            if wanted.wants_usage:
+                events.append(_event(shape.base | {"choices": [], "usage": _usage(plain.prompt_tokens, sent)}))
+            return Closing((*events, b"data: [DONE]\n\n"), 1 if wanted.wants_usage else None)
+
+        def answer(_timing: Timing, sent: int) -> bytes:
+            value = shape.whole(script.text, _finish_reason(script)) | {"usage": _usage(plain.prompt_tokens, sent)}
+            _complete_message(value["choices"][0].get("message"), script, id_)
+            return self._json(value, now_utc).data
+
+        return replace(
+            plain,
+            completion_tokens=len(script.tokens),
+            script=tuple(_token_events(shape, script, token, self._settings.tool_style) for token in script.tokens),
+            closing=close,
+            whole=answer,
+            reasoning_tokens=script.reasoning_tokens,
+        )
 
     def _base(self, prefix: str, kind: str, model: str, now_utc: int) -> dict[str, Any]:
         self._count += 1
@@ -179,7 +234,39 @@ class OllamaWithOpenai:
             closing=close,
             whole=answer,
             fault=split_model(model)[1],
+            failure=FAILURE,
+            num_ctx=self._settings.num_ctx,
         )
+
+
+def _finish_reason(script: Script) -> str:
+    return TOOL_CALLS if script.finish == TOOL_CALLS else done_reason(script)
+
+
+def _token_events(shape: Shape, script: Script, token: Token, tool_style: str) -> tuple[bytes, ...]:
+    choice = shape.choice(token.text if token.kind == TEXT else "", None)
+    if token.kind == CALL:
+        delta = tool_delta(tool_style, script, token, call_id(shape.base["id"], token.call))
+        if not delta:
+            return ()
+        choice["delta"] |= delta
+    elif token.kind != TEXT:
+        choice["delta"] |= {"reasoning": token.text}
+    return (_event(shape.base | {"choices": [choice]}),)
+
+
+def _complete_message(message: dict[str, Any] | None, script: Script, work_id: str) -> None:
+    """Add to a chat's message what is not text."""
+    if message is None:
+        return
+    if script.thinking:
+        message["reasoning"] = script.thinking
+    calls = []
+    for number, call in script.whole_calls:
+        function = {"name": call.name, "arguments": call.arguments}
+        calls.append({"id": call_id(work_id, number), "index": number, "type": "function", "function": function})
+    if calls:
+        message["tool_calls"] = calls
 
 
 def _card(name: str) -> dict[str, Any]:
@@ -193,3 +280,6 @@ def _usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
 
 def _event(value: dict[str, Any]) -> bytes:
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+FAILURE = (_event({"error": _STREAM_ERROR}),)

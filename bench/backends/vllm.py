@@ -71,16 +71,16 @@ class Vllm:
         self._next_id = next_id
         self._counts = counts
         self._models = frozenset(settings.models)
-        self._heads = UvicornHeads()
+        self.heads = UvicornHeads()
         self._routes: dict[tuple[bytes, bytes], Callable[[Request, int], Reply | Work]] = {
             (b"POST", b"/v1/chat/completions"): self._chat,
             (b"POST", b"/v1/completions"): self._completion,
             (b"POST", b"/v1/embeddings"): self._embeddings,
             (b"GET", b"/v1/models"): self._list_models,
             (b"GET", b"/metrics"): self._metrics,
-            (b"GET", b"/health"): lambda _request, now: self._heads.reply(200, b"", "", now),
-            (b"GET", b"/ping"): lambda _request, now: self._heads.reply(200, b"", "", now),
-            (b"GET", b"/version"): lambda _request, now: self._heads.json(200, {"version": VERSION}, now),
+            (b"GET", b"/health"): lambda _request, now: self.heads.reply(200, b"", "", now),
+            (b"GET", b"/ping"): lambda _request, now: self.heads.reply(200, b"", "", now),
+            (b"GET", b"/version"): lambda _request, now: self.heads.json(200, {"version": VERSION}, now),
         }
 
     def answer(self, request: Request, now_utc: int) -> Reply | Work:
@@ -102,7 +102,7 @@ class Vllm:
     def error(self, status: int, message: str, now_utc: int, param: str | None = None, extra: bytes = b"") -> Reply:
         kind = _ERROR_TYPES.get(status, "InternalServerError" if status >= 500 else "BadRequestError")
         body = msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": status}})
-        return self._heads.reply(status, body, "application/json", now_utc, extra)
+        return self.heads.reply(status, body, "application/json", now_utc, extra)
 
     def busy(self, now_utc: int, _path: bytes) -> Reply:
         """vLLM has no queue limit of its own; this is for `--queue-limit`."""
@@ -119,21 +119,25 @@ class Vllm:
         lines = [f"# TYPE vllm:{name} gauge\nvllm:{name}{label} {float(value)}\n" for name, value in gauges.items()]
         lines += [f"# TYPE vllm:{name} counter\nvllm:{name}{label} {float(value)}\n" for name, value in totals.items()]
         kind = "text/plain; version=0.0.4; charset=utf-8"
-        return self._heads.reply(200, "".join(lines).encode(), kind, now_utc)
+        return self.heads.reply(200, "".join(lines).encode(), kind, now_utc)
+
+    def resolve(self, model: str) -> str | None:
+        """The model as it is called here; None if it is not served. A fault suffix does not count."""
+        return model if split_model(model)[0] in self._models else None
 
     def _unknown_model(self, model: str, now_utc: int) -> Reply | None:
-        """The refusal of a model that is not served here; a fault suffix does not count."""
-        if split_model(model)[0] in self._models:
+        """The refusal of a model that is not served here."""
+        if self.resolve(model) is not None:
             return None
         return self.error(404, f"The model `{model}` does not exist.", now_utc, "model")
 
     def _show_model(self, model: str, now_utc: int) -> Reply:
         card = model_card(model, MAX_MODEL_LEN, now_utc)
-        return self._unknown_model(model, now_utc) or self._heads.json(200, card, now_utc)
+        return self._unknown_model(model, now_utc) or self.heads.json(200, card, now_utc)
 
     def _list_models(self, _request: Request, now_utc: int) -> Reply:
         cards = [model_card(model, MAX_MODEL_LEN, now_utc) for model in self._settings.models]
-        return self._heads.json(200, {"object": "list", "data": cards}, now_utc)
+        return self.heads.json(200, {"object": "list", "data": cards}, now_utc)
 
     def _embeddings(self, request: Request, now_utc: int) -> Reply:
         wanted = _decode_embedding(request.body)
@@ -150,7 +154,7 @@ class Vllm:
         ]
         usage = usage_of(count_input_tokens(wanted.input), 0) | {"prompt_tokens_details": None}
         answer = {"id": f"embd-{self._next_id()}", "object": "list", "created": now_utc, "model": wanted.model}
-        return self._heads.json(200, answer | {"data": data, "usage": usage}, now_utc)
+        return self.heads.json(200, answer | {"data": data, "usage": usage}, now_utc)
 
     def _chat(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_chat(request.body)
@@ -179,7 +183,7 @@ class Vllm:
 
         def whole(_timing: Timing, sent: int) -> bytes:
             value = whole_chat(shape, script, prompt, settings.reasoning_field, usage(sent))
-            return self._heads.json(200, value, now_utc).data
+            return self.heads.json(200, value, now_utc).data
 
         return replace(
             plain,
@@ -206,7 +210,7 @@ class Vllm:
 
         def whole(_timing: Timing, sent: int) -> bytes:
             value = whole_text(shape, scripts, prompts, bool(wanted.echo), usage(sent))
-            return self._heads.json(200, value, now_utc).data
+            return self.heads.json(200, value, now_utc).data
 
         return replace(
             plain,
@@ -247,7 +251,7 @@ class Vllm:
 
         def whole(timing: Timing, sent: int) -> bytes:
             value = shape.whole(filler(sent, timing.ended_ns), reason, usage_of(prompt_tokens, sent))
-            return self._heads.json(200, value, now_utc).data
+            return self.heads.json(200, value, now_utc).data
 
         return Work(
             model=wanted.model,
@@ -256,7 +260,7 @@ class Vllm:
             prompt_tokens=prompt_tokens,
             completion_tokens=self._settings.answer_tokens if limit is None else limit,
             stream=stream,
-            head=self._heads.stream("text/event-stream; charset=utf-8", now_utc),
+            head=self.heads.stream("text/event-stream; charset=utf-8", now_utc),
             head_at_once=True,
             # Encoded only where they are sent: half of what an answer that does not stream would cost here.
             opening=tuple(map(sse_event, shape.opening)) if stream else (),

@@ -53,11 +53,10 @@ def chat_events(
 ) -> tuple[tuple[bytes, ...], ...]:
     """Per token, and with n > 1 per token of each choice in turn, what goes out."""
     tokens = _interleave(script.tokens) if tool_style == "interleaved" else script.tokens
-    style = _TOOL_STYLES[tool_style]
     made: list[tuple[bytes, ...]] = []
     for token in tokens:
         if token.kind == CALL:
-            delta = style(script, token, call_id(shape.id, token.call))
+            delta = tool_delta(tool_style, script, token, call_id(shape.id, token.call))
         else:
             delta = {"content": token.text} if token.kind == TEXT else reasoning_fields(reasoning_field, token.text)
         indices = range(prompt.choices)
@@ -138,6 +137,11 @@ _TOOL_STYLES: dict[str, Callable[[Script, Token, str], Json]] = {
     "whole": _whole,
     "index0": _index0,
 }
+
+
+def tool_delta(tool_style: str, script: Script, token: Token, call: str) -> Json:
+    """The delta for a token of a call whose id is `call`; empty if there is nothing to send for it."""
+    return _TOOL_STYLES[tool_style](script, token, call)
 
 
 def text_events(shape: Shape, script: Script, prompt: Prompt, first_index: int, echo: bool) -> list[tuple[bytes, ...]]:

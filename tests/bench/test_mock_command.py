@@ -32,3 +32,28 @@ def test_options_reach_the_engine_in_seconds(monkeypatch):
 def test_faults_from_the_start_become_rules(monkeypatch, text):
     rules = settings_of(monkeypatch, "vllm", "--fault", text)[3]
     assert rules[0].fault.kind == text.split(",")[0]
+
+
+def test_quirks_are_the_engines_own_unless_chosen(monkeypatch):
+    assert settings_of(monkeypatch, "ollama")[0].tool_style == "index0"
+    settings, _, port, _, _ = settings_of(monkeypatch, "anthropic")
+    assert (settings.kind, port, settings.native) == ("anthropic", 9003, ())
+    options = (
+        "--tool-style",
+        "interleaved",
+        "--reasoning-field",
+        "both",
+        "--native",
+        "messages, responses",
+        "--num-ctx",
+        "8192",
+    )
+    chosen = settings_of(monkeypatch, "vllm", *options)[0]
+    assert (chosen.tool_style, chosen.reasoning_field) == ("interleaved", "both")
+    assert (chosen.native, chosen.num_ctx) == (("messages", "responses"), 8192)
+
+
+def test_unknown_dialects_are_refused():
+    result = CliRunner().invoke(mock, ["vllm", "--native", "messages,gopher"])
+    assert result.exit_code == 2
+    assert "gopher" in result.output

@@ -53,7 +53,7 @@ class NotingPeer:
         return b"".join(self.sent)
 
 
-def work(tokens=3, stream=True, model="m", keep_alive_seconds=None, head_at_once=False, **fields):
+def work(tokens=3, stream=True, model="m", keep_alive_seconds=None, head_at_once=False, is_dated=False, **fields):
     return Work(
         model=model,
         route="/test",
@@ -65,7 +65,7 @@ def work(tokens=3, stream=True, model="m", keep_alive_seconds=None, head_at_once
         head_at_once=head_at_once,
         opening=(b"open\n",),
         event=b"t%019d \n",
-        is_dated=False,
+        is_dated=is_dated,
         closing=lambda _timing, sent: Closing((b"end %d\n" % sent, b"usage\n"), 1),
         whole=lambda _timing, sent: b"HEAD\r\n\r\n%d" % sent,
         keep_alive_seconds=keep_alive_seconds,

@@ -214,3 +214,80 @@ def test_slow_takes_ten_times_as_long():
     assert not peer.sent
     timers.advance(150 * MILLISECOND)
     assert peer.finished
+
+
+SCRIPT = ((b"a1\n", b"a2\n"), (), (b"b\n",))
+
+
+def test_a_script_sends_the_events_of_each_token_as_chunks_of_their_own():
+    engine, timers, stats = engine_of()
+    peer = NotingPeer()
+    submitted = work(tokens=3, script=SCRIPT)
+    engine.submit(submitted, peer, None, 0)
+    timers.advance(100 * MILLISECOND)
+    chunks = [frame(b"a1\n") + frame(b"a2\n"), frame(b"b\n"), frame(b"end 3\n") + frame(b"usage\n") + b"0\r\n\r\n"]
+    assert peer.sent == [b"HEAD\r\n\r\n" + frame(b"open\n"), *chunks]
+    assert (peer.finished, stats.generation_tokens, stats.tokens_sent) == (True, 3, 3)
+    payload = b"open\na1\na2\nb\nend 3\n"
+    assert stats.sent[submitted.id] == (3, len(payload), crc32(payload))
+
+
+def test_a_token_without_events_takes_its_time_and_the_head_waits_for_the_first_event():
+    engine, timers, _ = engine_of(pacing="step")
+    peer = NotingPeer()
+    engine.submit(work(tokens=3, script=((), (), ())), peer, None, 0)
+    timers.advance(25 * MILLISECOND)
+    assert not peer.sent
+    timers.advance(30 * MILLISECOND)
+    assert peer.finished
+    assert peer.sent[0].startswith(b"HEAD")
+
+
+def test_dated_events_of_a_script_carry_the_wall_clock():
+    engine, timers, _ = engine_of()
+    peer = NotingPeer()
+    engine.submit(work(tokens=1, script=((b"at %b: 100%%\n",),), is_dated=True), peer, None, 0)
+    timers.advance(5 * MILLISECOND)
+    assert b"Z: 100%\n" in peer.data
+
+
+@pytest.mark.parametrize(
+    ("kind", "script", "ending"),
+    [
+        ("truncate", ((b"a\n",), (), (b"bcd\n",)), b"4\r\nb"),
+        ("error_event", ((b"a\n",), (), ()), frame(b"oops\n") + b"0\r\n\r\n"),
+    ],
+)
+def test_faults_strike_scripts_too(kind, script, ending):
+    engine, timers, _ = engine_of()
+    peer = NotingPeer()
+    engine.submit(work(tokens=3, script=script, failure=(b"oops\n",)), peer, Fault(kind, after_tokens=2), 0)
+    timers.advance(100 * MILLISECOND)
+    assert peer.data.endswith(frame(b"a\n") + ending)
+    assert peer.was_closed == (kind == "truncate")
+    assert peer.finished == (kind == "error_event")
+
+
+def test_a_failure_is_said_in_the_stream_of_a_plain_answer_as_well():
+    engine, timers, _ = engine_of()
+    peer = NotingPeer()
+    engine.submit(work(tokens=9, failure=(b"oops\n",)), peer, Fault("error_event", after_tokens=1), 0)
+    timers.advance(100 * MILLISECOND)
+    assert peer.sent[-1] == frame(b"oops\n") + b"0\r\n\r\n"
+    assert (token_count(peer), peer.finished, engine.running) == (1, True, 0)
+
+
+def test_another_context_length_reloads_the_model_once_it_is_idle():
+    engine, timers, _ = engine_of(kind="ollama", load_seconds=0.100)
+    peers = [NotingPeer() for _ in range(3)]
+    sequences = [
+        engine.submit(work(tokens=2, num_ctx=num_ctx), peer, None, 0)
+        for peer, num_ctx in zip(peers, (4096, 8192, 8192), strict=True)
+    ]
+    timers.advance(105 * MILLISECOND)
+    assert [bool(peer.sent) for peer in peers] == [True, False, False]
+    timers.advance(400 * MILLISECOND)
+    assert all(peer.finished for peer in peers)
+    lane = engine.residency.lane_of("m")
+    assert (lane.loads, lane.context_reloads, lane.num_ctx) == (2, 1, 8192)
+    assert [sequence.timing.load_ns for sequence in sequences] == [100 * MILLISECOND] * 3

@@ -1,4 +1,4 @@
-from bench.backends.heads import GoHeads, UvicornHeads
+from bench.backends.heads import AnthropicHeads, GoHeads, UvicornHeads
 
 NOW = 1_700_000_000
 DATE = b"Tue, 14 Nov 2023 22:13:20 GMT"
@@ -26,3 +26,11 @@ def test_the_date_follows_the_clock():
     first, second = heads.stream("a", NOW), heads.stream("a", NOW + 1)
     assert first != second
     assert first == heads.stream("a", NOW)
+
+
+def test_anthropics_heads_name_the_request():
+    heads = AnthropicHeads(lambda: "0f")
+    assert b"\r\nrequest-id: req_0f\r\n" in heads.stream("text/event-stream", 1)
+    reply = heads.json(529, {}, 1)
+    assert reply.data.startswith(b"HTTP/1.1 529 Overloaded\r\n")
+    assert reply.data.endswith(b"Content-Length: 2\r\n\r\n{}")

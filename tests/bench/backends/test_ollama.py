@@ -18,6 +18,9 @@ class NoResidency:
     def resident(self):
         return [("llama3.2:latest", 60.0)]
 
+    def num_ctx(self, _model):
+        return 8192
+
     def unload(self, model):
         self.unloaded.append(model)
 

@@ -1,7 +1,13 @@
 import base64
 import struct
 
-from bench.backends.openai_json import count_prompt_tokens, embed_text, encode_vector, input_texts
+from bench.backends.openai_json import (
+    count_input_tokens,
+    count_prompt_tokens,
+    embed_text,
+    encode_vector,
+    input_texts,
+)
 
 
 def test_embeddings_depend_on_text_and_seed_only():
@@ -27,3 +33,10 @@ def test_inputs_may_be_text_texts_or_tokens():
 def test_a_prompt_has_at_least_one_token():
     assert count_prompt_tokens(0) == 1
     assert count_prompt_tokens(400) == 100
+
+
+def test_token_ids_are_counted_and_text_is_estimated():
+    assert count_input_tokens("abcdefgh") == 2
+    assert count_input_tokens(["abcd", "abcd"]) == 2
+    assert count_input_tokens([1, 2, 3]) == 3
+    assert count_input_tokens([[1, 2], [3]]) == 3

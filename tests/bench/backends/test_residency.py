@@ -72,3 +72,19 @@ def test_a_negative_keep_alive_is_for_ever():
     lane.touch(0)
     assert kept.resident(SECOND // 2) == [("a", 0.5)]
     assert kept.resident(2 * SECOND) == []
+
+
+def test_a_context_length_is_the_loads_until_another_is_asked_for():
+    kept = residency()
+    lane = kept.lane_of("a")
+    assert kept.fit_context(lane, 4096)
+    assert want(kept, "a")
+    serve(kept, "a")
+    assert kept.fit_context(lane, 4096)
+    assert kept.fit_context(lane, None)
+    assert lane.is_loaded
+    lane.running["busy"] = None
+    assert not kept.fit_context(lane, 8192)
+    lane.running.clear()
+    assert kept.fit_context(lane, 8192)
+    assert (lane.is_loaded, lane.num_ctx, lane.context_reloads) == (False, 8192, 1)

@@ -142,3 +142,21 @@ def test_a_client_that_does_not_read_gets_no_more_than_its_buffers(vllm):
         while not data.endswith(b"0\r\n\r\n"):
             data += sock.recv(100)
     assert data.count(b'"t0') == 100
+
+
+@pytest.mark.parametrize(("fault", "expected"), [(b"html", b"<!DOCTYPE html>"), (b"status_529", b"HTTP/1.1 529")])
+def test_an_answer_may_be_a_web_page_or_overloaded(vllm, fault, expected):
+    with connected(vllm, with_header(STREAM, b"x-mock-fault: " + fault)) as sock:
+        assert expected in sock.recv(65536)
+
+
+def test_what_the_engine_got_can_be_looked_at(vllm):
+    control(vllm.url, "POST", "/_mock/reset")
+    with connected(vllm, with_header(encode_request(RequestSpec(max_tokens=3)), b"X-Request-Id: ABC")) as sock:
+        sock.recv(65536)
+    with connected(vllm, with_header(STREAM, b"x-mock-fault: refuse")) as sock, contextlib.suppress(ConnectionError):
+        sock.recv(65536)
+    first, second = control(vllm.url, "GET", "/_mock/requests")
+    assert (first["body"]["max_tokens"], first["completion_tokens"], first["state"]) == (3, 3, "done")
+    assert (second["status"], second["body"]["stream"]) == (0, True)
+    assert control(vllm.url, "GET", "/_mock/requests?id=ABC") == [first]
