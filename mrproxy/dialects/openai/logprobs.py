@@ -25,3 +25,44 @@ def join_logprobs(pieces: Iterable[msgspec.Raw]) -> dict[str, list[msgspec.Raw] 
             else:
                 joined[name] = [*(joined.get(name) or ()), *values]
     return joined or None
+
+
+class _Top(msgspec.Struct, gc=False):
+    token: str
+    logprob: float
+
+
+class _Token(_Top, gc=False):
+    top_logprobs: list[_Top] = []
+
+
+class _ChatLogprobs(msgspec.Struct, gc=False):
+    content: list[_Token]
+
+
+_chat = msgspec.json.Decoder(_ChatLogprobs)
+
+
+def as_completion(logprobs: msgspec.Raw, offset: int) -> msgspec.Raw:
+    """A chat's logprobs in a completion's shape; `offset`: where the text begins that they belong to, in characters.
+
+    llama.cpp's /v1/completions says them so, and Ollama's engines. Those of another shape stay as they are.
+    """
+    try:
+        tokens = _chat.decode(logprobs).content
+    except UNREADABLE:
+        return logprobs
+    offsets: list[int] = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token.token)
+    return msgspec.Raw(
+        msgspec.json.encode(
+            {
+                "tokens": [token.token for token in tokens],
+                "token_logprobs": [token.logprob for token in tokens],
+                "top_logprobs": [{top.token: top.logprob for top in token.top_logprobs} for token in tokens],
+                "text_offset": offsets,
+            }
+        )
+    )
