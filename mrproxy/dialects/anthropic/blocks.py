@@ -24,7 +24,6 @@ from mrproxy.canonical.conversation import (
 from mrproxy.dialects.anthropic.fields import Members, Notes, begins, invalid, text_or_objects
 from mrproxy.dialects.media import clean_base64, image_of_base64, image_of_url
 
-_CACHES = "engines cache prompts by themselves"
 _NO_CITATIONS = "answers come without citations"
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 
@@ -86,8 +85,7 @@ def _parts(content: msgspec.Raw, path: str, role: Role, notes: Notes) -> list[Pa
 
 
 def _finish(block: Members, kind: str, notes: Notes) -> None:
-    if block.raw("cache_control") is not None:
-        notes.ignored("cache_control", _CACHES)
+    notes.cache_control(block.raw("cache_control"))
     notes.left_of(block, kind)
 
 

@@ -10,23 +10,26 @@ MAX_HELD_BYTES = 16 * 1024 * 1024
 class EventStream:
     """`is_overlong`: an event does not end; what follows is not read any more."""
 
-    __slots__ = ("_held", "_pieces", "_size", "is_overlong")
+    __slots__ = ("_held", "_pieces", "_return", "_size", "is_overlong")
 
     def __init__(self) -> None:
         self._held = b""
         self._pieces: list[bytes] = []
+        self._return = b""  # a CR whose LF may follow
         self._size = 0
         self.is_overlong = False
 
     def receive_data(self, data: bytes) -> list[bytes]:
+        if self._return or b"\r" in data:
+            data = self._return + data
+            self._return = data[-1:] if data.endswith(b"\r") else b""
+            data = data.removesuffix(b"\r").replace(b"\r\n", b"\n")
         if b"\n" not in data:  # nothing can end here: joined when something does
             self._keep(data)
             return []
         if self._size:
             data = b"".join([self._held, *self._pieces, data])
             self._pieces.clear()
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n")
         *events, self._held = data.split(b"\n\n")
         self._size = len(self._held)
         self._keep(b"")
@@ -34,8 +37,7 @@ class EventStream:
 
     def finish(self) -> bytes:
         """The data of an event that came without its blank line."""
-        rest = b"".join([self._held, *self._pieces]).replace(b"\r\n", b"\n")
-        return _data_of(rest)
+        return _data_of(b"".join([self._held, *self._pieces]))
 
     def _keep(self, data: bytes) -> None:
         self._size += len(data)

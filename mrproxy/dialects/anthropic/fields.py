@@ -149,6 +149,11 @@ class Notes:
     def ignored(self, name: str, reason: str) -> None:
         self.add(f"{name} is ignored: {reason}")
 
+    def cache_control(self, given: msgspec.Raw | None) -> None:
+        """It may stand on nearly everything."""
+        if given is not None:
+            self.ignored("cache_control", "engines cache prompts by themselves")
+
     def left_of(self, members: Members, what: str) -> None:
         """Whatever nobody took: fields that are newer than this decoder, or no fields of Anthropic's."""
         for name in members.left():

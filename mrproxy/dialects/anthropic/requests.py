@@ -27,7 +27,6 @@ from mrproxy.errors import ClientError, Code
 
 # Anthropic's own, with no meaning for the answer's content: said, and gone.
 _IGNORED = {
-    "cache_control": "engines cache prompts by themselves",
     "context_management": "engines get the conversation as it is",
     "diagnostics": "there are none here",
     "inference_geo": "this gateway's operator decides where engines run",
@@ -84,6 +83,7 @@ def _pass_over(fields: Members, notes: Notes) -> None:
     for name in _REFUSED:
         if fields.raw(name) not in (None, _EMPTY):
             raise invalid(name, "it exists in Anthropic's own service only")
+    notes.cache_control(fields.raw("cache_control"))
     for name, reason in _IGNORED.items():
         if fields.raw(name) is not None:
             notes.ignored(name, reason)

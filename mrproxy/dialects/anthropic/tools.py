@@ -12,7 +12,7 @@ from mrproxy.canonical.conversation import ChatRequest, Tool, ToolChoice, ToolMo
 from mrproxy.dialects.anthropic.fields import Members, Notes, begins, invalid
 
 # Wishes about quality, economy and delivery.
-_IGNORED = ("cache_control", "defer_loading", "eager_input_streaming", "input_examples")
+_IGNORED = ("defer_loading", "eager_input_streaming", "input_examples")
 _EMPTY_SCHEMA = msgspec.Raw(b'{"type":"object","properties":{}}')
 _MODES = {
     "auto": ToolMode.AUTO,
@@ -37,7 +37,8 @@ def _read_tool(tool: Members, notes: Notes) -> Tool:
         raise invalid(tool.at("allowed_callers"), "tools can only be called directly here")
     for name in _IGNORED:
         if tool.raw(name) not in (None, msgspec.Raw(b"false")):
-            notes.ignored("cache_control" if name == "cache_control" else f"tools.{name}", "engines have none")
+            notes.ignored(f"tools.{name}", "engines have none")
+    notes.cache_control(tool.raw("cache_control"))
     schema = tool.required("input_schema")
     if not begins(schema, b"{"):
         raise invalid(tool.at("input_schema"), "must be an object")

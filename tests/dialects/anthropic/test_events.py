@@ -26,7 +26,7 @@ def test_each_events_data_is_found_at_every_split() -> None:
     assert take([bytes([byte]) for byte in STREAM]) == FOUND
 
 
-@fuzz(100)
+@fuzz(300)
 @given(
     st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b"data:", b"data: x", b"event: y", b"xdata:"]), max_size=16),
     st.lists(st.integers(0, 200), max_size=6),
@@ -35,6 +35,12 @@ def test_cuts_change_nothing(lines: list[bytes], places: list[int]) -> None:
     """Invariant: pieces give what the whole gives."""
     data = b"".join(lines)
     assert take(split_at(data, places)) == take([data])
+
+
+def test_a_carriage_return_belongs_to_one_line_end() -> None:
+    data = b"data: 1\r\r\n\ndata: 2\r\n\r\r\n\r\n"
+    for place in range(len(data) + 1):
+        assert take([data[:place], data[place:]]) == take([data])
 
 
 def test_an_event_that_does_not_end_is_not_kept() -> None:

@@ -90,6 +90,7 @@ def test_cache_control_everywhere_is_one_warning() -> None:
     request = decode(
         system=[marked],
         messages=[{"role": "user", "content": [marked]}, {"role": "assistant", "content": [marked, marked]}],
+        tools=[{"name": "f", "input_schema": {}, "cache_control": {"type": "ephemeral"}}],
         cache_control={"type": "ephemeral"},
     )
     assert len([said for said in request.warnings if "cache_control" in said]) == 1
