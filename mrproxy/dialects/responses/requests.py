@@ -125,6 +125,20 @@ _INCLUDABLE = frozenset(
         "code_interpreter_call.outputs",
     )
 )
+# What chat completions call otherwise, or what would make an answer that Responses has no words for: an engine that
+# was given these would take them.
+_MOVED = {
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "reasoning_effort": "reasoning.effort",
+    "verbosity": "text.verbosity",
+    "logprobs": "include",
+    "functions": "tools",
+    "function_call": "tool_choice",
+    **dict.fromkeys(("n", "audio", "modalities", "prediction", "web_search_options"), ""),
+}
 # Chat completions know these by the same name.
 _SHARED = ("service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier")
 _FIELDS = frozenset(_Body.__struct_fields__)
@@ -144,13 +158,15 @@ def decode_request(body: bytes, find_item: FindItem = find_nothing) -> Responses
     asked = read(_body, body, "")
     if not asked.model:
         raise missing("model")
+    fields = read_fields(body, "")
+    _refuse_chat_fields(fields)
     _refuse_what_needs_openai(asked)
     warnings = Warnings()
     said, items = _input(asked, find_item, warnings)
     instructions = asked.instructions or None
     told = (Message(Role.SYSTEM, (Text(instructions),)),) if instructions is not None else ()
     return ResponsesRequest(
-        chat=_chat(asked, told + said, read_fields(body, ""), warnings),
+        chat=_chat(asked, told + said, fields, warnings),
         store=asked.store is not False,
         previous_response_id=asked.previous_response_id,
         input_items=items,
@@ -186,6 +202,13 @@ def _name_result(message: Message, names: dict[str, str]) -> Message:
     if result.name or result.call_id not in names:
         return message
     return Message(Role.TOOL, (msgspec.structs.replace(result, name=names[result.call_id]),))
+
+
+def _refuse_chat_fields(fields: dict[str, msgspec.Raw]) -> None:
+    for name in fields.keys() & _MOVED.keys():
+        if is_given(fields[name]):
+            advice = f"; in Responses it is '{_MOVED[name]}'" if _MOVED[name] else ""
+            raise ClientError(Code.INVALID_FIELD, f"unsupported parameter: '{name}'{advice}", param=name)
 
 
 def _refuse_what_needs_openai(asked: _Body) -> None:
@@ -225,7 +248,7 @@ def _chat(
     thinking = _thinking(asked.reasoning, warnings)
     sampling = _sampling(asked, warnings)
     _warn(asked, warnings)
-    extras = {name: raw for name, raw in fields.items() if name not in _FIELDS}
+    extras = {name: raw for name, raw in fields.items() if name not in _FIELDS and is_given(raw)}
     extras.update((name, fields[name]) for name in _SHARED if name in fields and is_given(fields[name]))
     return ChatRequest(
         model=asked.model,

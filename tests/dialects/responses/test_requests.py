@@ -159,6 +159,16 @@ def test_what_cannot_be_done_is_refused_with_its_place(fields: dict[str, Any], p
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"), [("messages", "'input'"), ("response_format", "'text.format'"), ("n", "n")]
+)
+def test_fields_of_chat_completions_are_refused_with_the_name_they_have_here(name: str, advice: str) -> None:
+    with pytest.raises(ClientError, match=advice) as caught:
+        decode(**{name: 1})
+    assert caught.value.param == name
+    assert decode(**{name: None}).chat.extras == {}
+
+
 def test_every_field_of_the_sdk_is_known() -> None:
     """None of them may slip into the extras, where an engine would find it."""
     fields = {
