@@ -4,8 +4,9 @@ Source: docs.claude.com/en/api/messages-streaming (read 2026-11), anthropic-sdk-
 plain answer is one text block of stamped tokens, like those of the other mocks.
 """
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -97,7 +98,7 @@ class Messages:
         if not prompt.is_special:
             return self._plain(request, wanted, model, shape, now_utc)
         script = write_script(prompt)
-        shape = replace(shape, cached_tokens=shape.prompt_tokens // 2 if script.is_cached else 0)
+        shape = dataclasses.replace(shape, cached_tokens=shape.prompt_tokens // 2 if script.is_cached else 0)
         plain = self._plain(request, wanted, model, shape, now_utc)
 
         def whole(_timing: Timing, sent: int) -> bytes:
@@ -105,7 +106,7 @@ class Messages:
             return self._host.heads.json(200, value, now_utc).data
 
         events, last = script_events(shape, script)
-        return replace(
+        return msgspec.structs.replace(
             plain,
             completion_tokens=len(script.tokens),
             opening=(shape.start(),),

@@ -9,7 +9,6 @@ Read next: `ollama_scripted.py`, answers that the prompt chooses.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -27,7 +26,7 @@ from bench.backends.ollama_scripted import (
     whole_fields,
 )
 from bench.backends.openai_json import count_prompt_tokens, embed_text, filler
-from bench.backends.prompts import Prompt, Refusal, may_be_special
+from bench.backends.prompts import Prompt, Refusal, is_special_text, may_be_special
 from bench.backends.scripts import write_script
 from bench.backends.settings import EngineSettings
 from bench.backends.work import TOKEN_TEXT, Closing, Reply, Timing, Work, escape_template
@@ -188,18 +187,18 @@ class Ollama:
     def _chat(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_generate(request.body)
         plain = self._work(request, wanted, bool(wanted.messages), _chat_text, now_utc)
-        return self._choose_answer(request, wanted, plain, chat_fields, now_utc)
+        return self._choose_answer(wanted, plain, chat_fields, now_utc)
 
     def _generate(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_generate(request.body)
         plain = self._work(request, wanted, bool(wanted.prompt), _generate_text, now_utc)
-        return self._choose_answer(request, wanted, plain, generate_fields, now_utc)
+        return self._choose_answer(wanted, plain, generate_fields, now_utc)
 
     def _choose_answer(
-        self, request: Request, wanted: GenerateRequest, plain: Reply | Work, fields: Fields, now_utc: int
+        self, wanted: GenerateRequest, plain: Reply | Work, fields: Fields, now_utc: int
     ) -> Reply | Work:
         """The plain answer, or the one that the prompt chooses."""
-        if not (wanted.is_special or may_be_special(request.body)) or not isinstance(plain, Work):
+        if not (wanted.is_special or _may_be_special(wanted)) or not isinstance(plain, Work):
             return plain
         limit = read_limit(wanted.options)
         prompt = read_prompt(wanted, limit)
@@ -221,7 +220,7 @@ class Ollama:
         def whole(timing: Timing, sent: int) -> bytes:
             return self.heads.json(200, final(whole_fields(plain.id, script, fields), timing, sent), now_utc).data
 
-        return replace(
+        return msgspec.structs.replace(
             plain,
             completion_tokens=len(script.tokens),
             script=script_events(wanted.model, plain.id, script, fields),
@@ -276,6 +275,12 @@ class Ollama:
             failure=FAILURE,
             num_ctx=int((wanted.options or {}).get("num_ctx") or self._settings.num_ctx),
         )
+
+
+def _may_be_special(wanted: GenerateRequest) -> bool:
+    if wanted.messages is not None:
+        return may_be_special(wanted.messages)
+    return is_special_text(wanted.prompt) or is_special_text(wanted.system)
 
 
 def read_limit(options: dict[str, Any] | None) -> int | None:

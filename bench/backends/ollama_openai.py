@@ -5,7 +5,7 @@ Source: ollama/ollama openai/openai.go and middleware/openai.go (main, read 2026
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from bench.backends.openai_json import (
     input_texts,
 )
 from bench.backends.openai_prompts import read_chat, read_completion
-from bench.backends.prompts import Prompt, Refusal, may_be_special
+from bench.backends.prompts import Prompt, Refusal, is_special_text, may_be_special
 from bench.backends.scripts import CALL, TEXT, TOOL_CALLS, Script, Token, write_script
 from bench.backends.settings import EngineSettings
 from bench.backends.vllm_scripted import tool_delta
@@ -141,7 +141,7 @@ class OllamaWithOpenai:
 
         shape = Shape(base, choice, whole)
         plain = self._work(request, wanted, wanted.token_limit, shape, now_utc)
-        if (wanted.is_special or may_be_special(request.body)) and isinstance(plain, Work):
+        if (wanted.is_special or may_be_special(wanted.messages)) and isinstance(plain, Work):
             prompt = read_chat(wanted, is_ollama=True)
             return self._script(wanted, prompt, plain, shape, now_utc) if prompt.is_special else plain
         return plain
@@ -158,7 +158,7 @@ class OllamaWithOpenai:
 
         shape = Shape(base, choice, whole)
         plain = self._work(request, wanted, wanted.max_tokens, shape, now_utc)
-        if (wanted.is_special or may_be_special(request.body)) and isinstance(plain, Work):
+        if (wanted.is_special or is_special_text(msgspec.json.decode(wanted.prompt))) and isinstance(plain, Work):
             if not isinstance(msgspec.json.decode(wanted.prompt), str):
                 raise Refusal(
                     "json: cannot unmarshal array into Go struct field CompletionRequest.prompt of type string"
@@ -184,7 +184,7 @@ class OllamaWithOpenai:
             _complete_message(value["choices"][0].get("message"), script, id_)
             return self._json(value, now_utc).data
 
-        return replace(
+        return msgspec.structs.replace(
             plain,
             completion_tokens=len(script.tokens),
             script=tuple(_token_events(shape, script, token, self._settings.tool_style) for token in script.tokens),

@@ -8,7 +8,6 @@ Read next: `vllm_shapes.py`, the JSON itself; `vllm_scripted.py`, answers that t
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 
@@ -26,7 +25,7 @@ from bench.backends.openai_json import (
     input_texts,
 )
 from bench.backends.openai_prompts import read_chat, read_completion
-from bench.backends.prompts import Prompt, Refusal, may_be_special
+from bench.backends.prompts import Prompt, Refusal, is_special_text, may_be_special
 from bench.backends.scripts import write_script
 from bench.backends.settings import EngineSettings
 from bench.backends.vllm_scripted import (
@@ -159,7 +158,7 @@ class Vllm:
     def _chat(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_chat(request.body)
         plain = self._complete(request, wanted, wanted.token_limit, chat_shape, now_utc)
-        if (wanted.is_special or may_be_special(request.body)) and isinstance(plain, Work):
+        if (wanted.is_special or may_be_special(wanted.messages)) and isinstance(plain, Work):
             prompt = read_chat(wanted)
             return self._script_chat(wanted, prompt, plain, now_utc) if prompt.is_special else plain
         return plain
@@ -167,7 +166,7 @@ class Vllm:
     def _completion(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_completion(request.body)
         plain = self._complete(request, wanted, wanted.max_tokens, text_shape, now_utc)
-        if (wanted.is_special or may_be_special(request.body)) and isinstance(plain, Work):
+        if (wanted.is_special or is_special_text(msgspec.json.decode(wanted.prompt))) and isinstance(plain, Work):
             prompts = read_completion(wanted)
             is_special = wanted.is_special or prompts[0].is_special
             return self._script_text(wanted, prompts, plain, now_utc) if is_special else plain
@@ -185,7 +184,7 @@ class Vllm:
             value = whole_chat(shape, script, prompt, settings.reasoning_field, usage(sent))
             return self.heads.json(200, value, now_utc).data
 
-        return replace(
+        return msgspec.structs.replace(
             plain,
             completion_tokens=len(script.tokens) * prompt.choices,
             opening=tuple(map(sse_event, openings(shape, prompt.choices))) if plain.stream else (),
@@ -212,7 +211,7 @@ class Vllm:
             value = whole_text(shape, scripts, prompts, bool(wanted.echo), usage(sent))
             return self.heads.json(200, value, now_utc).data
 
-        return replace(
+        return msgspec.structs.replace(
             plain,
             completion_tokens=len(events),
             script=tuple(events),

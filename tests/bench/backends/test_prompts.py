@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from bench.backends.prompts import (
@@ -50,6 +51,7 @@ def test_after_results_there_is_no_call_until_the_user_speaks_again():
     [
         ("hello", {}, False),
         ("say: hi", {}, True),
+        ("I say: hi", {}, False),
         ("this is cached", {}, True),
         ("hello", {"tools": TOOLS}, True),
         ("hello", {"effort": "low"}, True),
@@ -63,10 +65,22 @@ def test_only_what_the_plain_answer_cannot_do_is_special(text, fields, special):
     assert prompt(text, **fields).is_special == special
 
 
-def test_a_plain_body_is_known_without_reading_it():
-    assert not may_be_special(b'{"messages":[{"role":"user","content":"a stool, an image, a call"}]}')
-    assert may_be_special(b'{"role":"tool"}')
-    assert may_be_special(b'{"type":"image_url"}')
+@pytest.mark.parametrize(
+    ("message", "special"),
+    [
+        ({"role": "user", "content": "a stool, an image, a call:one, I say: hi"}, False),
+        ({"role": "user", "content": "say:hi"}, True),
+        ({"role": "system", "content": "it is cached"}, True),
+        ({"role": "tool", "content": "sunny"}, True),
+        ({"role": "user", "content": [{"type": "text", "text": "hi"}]}, True),
+        ({"role": "user", "content": "hi", "images": ["aGk="]}, True),
+        ({"role": "assistant", "content": None}, True),
+        ("no message", True),
+    ],
+)
+def test_one_look_finds_the_messages_that_want_reading(message, special):
+    plain = msgspec.Raw(b'{"role":"user","content":"hi"}')
+    assert may_be_special([plain, msgspec.Raw(msgspec.json.encode(message))]) == special
 
 
 def test_images_are_measured_and_anything_else_is_refused():
