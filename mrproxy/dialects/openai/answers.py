@@ -27,7 +27,7 @@ from mrproxy.canonical.deltas import (
 from mrproxy.dialects.codec import AnswerContext
 from mrproxy.dialects.openai.calls import Calls, Fragment, Function, call_prefix
 from mrproxy.dialects.openai.chunks import ChunkWriter, encode, write_finish, write_head
-from mrproxy.dialects.openai.logprobs import join_logprobs
+from mrproxy.dialects.openai.logprobs import join_logprobs, read_logprobs
 from mrproxy.dialects.openai.sse import MAX_HELD_BYTES
 from mrproxy.dialects.openai.streams import BrokenAnswer, Document, Ends, EventStream, Head
 from mrproxy.dialects.openai.tokens import write_usage
@@ -99,7 +99,7 @@ class _Chunks:
             if said.tool_calls or said.function_call:
                 self._read_calls(said, index, choice.message is not None, deltas)
         if len(choice.logprobs) > 4:
-            deltas.append(Logprobs(choice.logprobs, index))
+            read_logprobs(choice.logprobs, index, deltas)
         if choice.finish_reason:
             self._ends.read(index, choice.finish_reason, choice.stop_reason, deltas)
 

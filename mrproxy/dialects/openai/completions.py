@@ -16,7 +16,7 @@ from mrproxy.dialects.openai.chunks import ChunkWriter, encode, write_finish, wr
 from mrproxy.dialects.openai.engines import Engine, engine_of
 from mrproxy.dialects.openai.fields import decode, ignore, invalid, left_over, members, missing, pass_on
 from mrproxy.dialects.openai.formats import Format, read_format, write_format
-from mrproxy.dialects.openai.logprobs import as_completion, join_logprobs
+from mrproxy.dialects.openai.logprobs import as_completion, join_logprobs, read_logprobs
 from mrproxy.dialects.openai.requests import StreamOptions, stream_warnings
 from mrproxy.dialects.openai.sampling import Sampled, read_sampling, write_engine_wishes, write_sampling
 from mrproxy.dialects.openai.streams import Document, Ends, EventStream, Head
@@ -180,7 +180,7 @@ class _Chunks:
             if choice.text:
                 deltas.append(TextDelta(choice.text, index))
             if len(choice.logprobs) > 4:  # longer than null
-                deltas.append(Logprobs(choice.logprobs, index))
+                read_logprobs(choice.logprobs, index, deltas)
             if choice.finish_reason:
                 self._ends.read(index, choice.finish_reason, choice.stop_reason, deltas)
         chunk.report(deltas)

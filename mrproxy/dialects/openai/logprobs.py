@@ -6,9 +6,19 @@ from collections.abc import Iterable
 
 import msgspec
 
+from mrproxy.canonical.deltas import Delta, Logprobs
 from mrproxy.dialects.openai.fields import UNREADABLE
 
 _lists = msgspec.json.Decoder(dict[str, list[msgspec.Raw] | None])
+
+
+def read_logprobs(raw: msgspec.Raw, choice: int, deltas: list[Delta]) -> None:
+    """They go to the caller as they are, so they must be text: what is skipped unread need not be UTF-8.
+
+    Raises UnicodeDecodeError.
+    """
+    str(raw, "utf-8")
+    deltas.append(Logprobs(raw, choice))
 
 
 def join_logprobs(pieces: Iterable[msgspec.Raw]) -> dict[str, list[msgspec.Raw] | None] | None:

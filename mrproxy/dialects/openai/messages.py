@@ -170,10 +170,18 @@ def _read_acts(message: AskedMessage, number: int) -> list[Part]:
     for position, call in enumerate(message.tool_calls or ()):
         if isinstance(call, CustomCall):
             raise invalid(f"{param}.tool_calls[{position}]", "custom tools cannot be called here; use a function")
-        given = call.function.arguments
-        arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode()
-        parts.append(ToolCall(call.id or f"call_{number}_{position}", call.function.name, arguments or "{}"))
+        arguments = _read_arguments(call.function.arguments, f"{param}.tool_calls[{position}].function.arguments")
+        parts.append(ToolCall(call.id or f"call_{number}_{position}", call.function.name, arguments))
     return parts
+
+
+def _read_arguments(given: str | dict[str, msgspec.Raw], param: str) -> str:
+    if isinstance(given, str):
+        return given or "{}"
+    try:
+        return msgspec.json.encode(given).decode()
+    except UnicodeDecodeError:
+        raise invalid(param, "the arguments are not UTF-8") from None
 
 
 def _read_result(message: AskedMessage, param: str) -> ToolResult:

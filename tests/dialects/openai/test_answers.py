@@ -230,6 +230,10 @@ def test_logprobs_follow_their_text() -> None:
         (b'error: {"code":500,"message":"slot lost","type":"server_error"}\n\n', "slot lost"),
         (event(choice('{"content":""}', '"error"'), ',"error":{"message":"gone"}'), "gone"),
         (event(choice('{"content":""}', '"abort"')), "the engine broke its answer off"),
+        (
+            event(choice("{}", more=',"logprobs":{"content":["ü"]}')).replace("ü".encode(), b"\xff"),
+            "the engine sent what cannot be read as an answer",
+        ),
         (b"data: {\n\n" + DONE, "the engine sent what cannot be read as an answer"),
         (b'data: {"choices":5}\n\n', "the engine sent what cannot be read as an answer"),
         (b"<html>", "the engine sent what is no event stream"),

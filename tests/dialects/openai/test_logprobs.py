@@ -1,8 +1,10 @@
 """Logprobs of a stream, joined. Shapes: OpenAI API reference, chat and completion objects (2026)."""
 
 import msgspec
+import pytest
 
-from mrproxy.dialects.openai.logprobs import as_completion, join_logprobs
+from mrproxy.canonical.deltas import Delta, Logprobs
+from mrproxy.dialects.openai.logprobs import as_completion, join_logprobs, read_logprobs
 
 
 def join(*pieces: bytes) -> bytes:
@@ -37,3 +39,11 @@ def test_a_chats_logprobs_take_a_completions_shape() -> None:
 def test_logprobs_of_another_shape_stay() -> None:
     for raw in (b'{"tokens":["a"]}', b'{"content":null}', b"5", b'{"content":[{"token":1}]}'):
         assert as_completion(msgspec.Raw(raw), 0) == msgspec.Raw(raw)
+
+
+def test_logprobs_must_be_text() -> None:
+    deltas: list[Delta] = []
+    read_logprobs(msgspec.Raw(b'{"a":1}'), 1, deltas)
+    assert deltas == [Logprobs(msgspec.Raw(b'{"a":1}'), 1)]
+    with pytest.raises(UnicodeDecodeError):
+        read_logprobs(msgspec.Raw(b'{"a":"\xff"}'), 0, deltas)

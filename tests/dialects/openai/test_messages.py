@@ -87,6 +87,13 @@ def test_what_cannot_be_meant_is_refused(message: dict[str, Any], param: str) ->
     assert caught.value.param == param
 
 
+def test_arguments_that_are_no_text_are_refused() -> None:
+    raw = b'[{"role":"assistant","tool_calls":[{"type":"function","function":{"name":"f","arguments":{"x":"\xff"}}}]}]'
+    with pytest.raises(ClientError) as caught:
+        read_messages(msgspec.json.decode(raw, type=list[AskedMessage]))
+    assert caught.value.param == "messages[0].tool_calls[0].function.arguments"
+
+
 def test_warnings_name_each_thing_once() -> None:
     raw = b'[{"role":"user","content":[{"type":"text","text":"","a":1}],"b":2},{"role":"user","content":"[","b":3}]'
     assert warnings_of(msgspec.Raw(raw)) == ["a in messages is ignored", "b in messages is ignored"]

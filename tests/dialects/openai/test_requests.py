@@ -291,7 +291,10 @@ EXAMPLES = [
                     "role": "assistant",
                     "content": None,
                     "reasoning_content": "hm",
-                    "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+                    "tool_calls": [
+                        {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+                        {"id": "2", "type": "function", "function": {"name": "f", "arguments": {"x": "y"}}},
+                    ],
                 },
                 {"role": "tool", "tool_call_id": "1", "content": "x"},
             ],
