@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from openai import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
-_event = TypeAdapter(ResponseStreamEvent)
+# The union alone would be tried from end to end for each event.
+_EVENTS: dict[str, type[BaseModel]] = {
+    get_args(kind.model_fields["type"].annotation)[0]: kind for kind in get_args(get_args(ResponseStreamEvent)[0])
+}
 _response = TypeAdapter(Response)
 
 
@@ -32,7 +35,7 @@ def check_events(events: Iterable[dict[str, Any]]) -> list[Any]:
     parsed = []
     for number, event in enumerate(events):
         assert event["sequence_number"] == number
-        parsed.append(_event.validate_python(event))
+        parsed.append(_EVENTS[event["type"]].model_validate(event))
     return parsed
 
 
