@@ -54,14 +54,6 @@ def encode_answer(status: int, content_type: bytes, body: bytes, lines: bytes, *
     return head + body if has_body else head
 
 
-def early_head(lines: bytes) -> bytes:
-    """The head of a stream that has no answer yet: what follows can only be events, errors included."""
-    return b"%bcontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n%b\r\n" % (
-        status_line(200),
-        lines,
-    )
-
-
 def encode_refusal(
     error: ProxyError, dialect: Dialect, request_id: bytes, lines: bytes, *, has_body: bool = True
 ) -> bytes:

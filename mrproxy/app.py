@@ -31,10 +31,12 @@ from mrproxy.commands import Commands
 from mrproxy.config import Settings
 from mrproxy.control.server import serve_control
 from mrproxy.counters import Counters
+from mrproxy.dialects.responses.store import ResponseStore
 from mrproxy.errors import Code
 from mrproxy.express import ExpressWay
 from mrproxy.forwarding import ControlUplink
 from mrproxy.identity.callers import Identity
+from mrproxy.images import open_images
 from mrproxy.ledger.entry import Ledger
 from mrproxy.ledger.spent import Spent
 from mrproxy.lifecycle import serve_connection
@@ -53,11 +55,13 @@ from mrproxy.telemetry.log import Log, open_log
 from mrproxy.upstream.pump import Relay
 from mrproxy.upstream.registry import Registry
 from mrproxy.upstream.retry_budget import RetryBudget
+from mrproxy.upstream.shot import Shot
 
 STDERR = 2
 _LAG_SECONDS = 0.25
 # After the drain deadline: time for in-stream errors to be sent and entries to be settled.
 _GOODBYE_SECONDS = 2.0
+_FORGET_SECONDS = 60.0
 
 
 def run_worker(snapshot_path: Path, *, name: str, listen_fd: int) -> None:
@@ -123,6 +127,10 @@ class Worker:
             retry_budget=RetryBudget(settings.retry_budget_percent, 0.0),
             journal=Writer(self._directory.journal, name, settings.journal_segment_bytes),
             control=ControlUplink(str(self._directory.control_socket), poller, settings, counters),
+            images=open_images(settings),
+            responses=ResponseStore(
+                settings.response_max_count, settings.response_max_bytes, settings.response_keep_seconds
+            ),
         )
         self._captures = CaptureWriter(self._directory.journal, name, settings.journal_segment_bytes)
         self._capture_as_set(settings)
@@ -147,7 +155,7 @@ class Worker:
     def _source_crashed(self, source: Source, error: Exception) -> None:
         """A bug in the code of one socket's events: it ends that one."""
         self._crashed(type(source).__name__, error)
-        if isinstance(source, Relay):
+        if isinstance(source, Relay | Shot):
             source.crash()
         elif isinstance(source, Client):
             source.leave()
@@ -158,12 +166,13 @@ class Worker:
         stages.retry_budget = RetryBudget(snapshot.settings.retry_budget_percent, trio.current_time())
         stages.identity.load(snapshot)
         stages.ledger.load(snapshot.keys, snapshot.users, trio.current_time())
-        async with trio.open_nursery() as nursery:
+        async with stages.images, trio.open_nursery() as nursery:
             await nursery.start(self._obey_signals, name="signals")
             await nursery.start(stages.poller.run, name="poller")
             await nursery.start(stages.control.run, name="control uplink")
             await nursery.start(stages.registry.run, snapshot.backends, snapshot.settings, name="registry")
             nursery.start_soon(self._watch_lag, name="loop lag")
+            nursery.start_soon(self._forget_responses, name="stored responses")
             with self._command_socket() as commands:
                 door = partial(self._commands_door.run, [commands], trio.Event(), None)
                 await nursery.start(door, name="commands")
@@ -229,6 +238,12 @@ class Worker:
 
     def _capture_as_set(self, settings: Settings) -> None:
         self._stages.captures = self._captures if settings.capture_bodies else None
+
+    async def _forget_responses(self) -> None:
+        """Those that are too old, without traffic too."""
+        while True:
+            await trio.sleep(_FORGET_SECONDS)
+            self._stages.responses.expire(trio.current_time())
 
     async def _watch_lag(self) -> None:
         """How late a task runs that wanted to run at a certain time: what every other task waits, too."""

@@ -15,14 +15,19 @@ from mrproxy.accept.heads import Head
 from mrproxy.canonical.exchange import CLIENT_TOO_SLOW, Exchange, Usage, UsageState
 from mrproxy.canonical.request import Operation, Request, Shape
 from mrproxy.dialects.capture import CapturingTap
-from mrproxy.dialects.shallow import rename_model
-from mrproxy.dialects.usage import Tap, make_tap, read_whole
-from mrproxy.errors import BackendError, Code, Phase, Refused
+from mrproxy.dialects.engine_errors import read_error_message
+from mrproxy.dialects.lanes import Lane, choose_lane
+from mrproxy.dialects.shallow import rename_model, set_context_length
+from mrproxy.dialects.tapping import TranslatingTap
+from mrproxy.dialects.taps import make_tap, read_document_usage
+from mrproxy.dialects.usage import Tap
+from mrproxy.errors import BackendError, ClientError, Code, Phase, Refused
 from mrproxy.fibers import Departed, Waker
 from mrproxy.identity.callers import Caller
 from mrproxy.ledger.entry import Entry
 from mrproxy.scheduler.grant import Grant
 from mrproxy.stages import Stages
+from mrproxy.translating import Translating
 from mrproxy.upstream.backend import Backend
 from mrproxy.upstream.breaker import Failure
 from mrproxy.upstream.pool import Connection
@@ -62,6 +67,13 @@ class EngineRefused(BackendError):
         self.engine_status = self.status = status
         self.content_type = answer.head.content_type
         self.body = bytes(relay.held)
+        # The caller speaks another dialect: its own says it, with the engine's words where there are any.
+        self.is_foreign = False
+
+    def translate(self) -> None:
+        """For a caller of another dialect."""
+        self.is_foreign = True
+        self.message = read_error_message(self.body) or self.message
 
 
 class Attempts:
@@ -70,7 +82,10 @@ class Attempts:
     An express request has begun its first attempt by `begin`: then `run` is only needed if that ends badly.
     """
 
-    __slots__ = ("_begun", "_client", "_stages", "_tap", "caller", "entry", "exchange", "grant", "head", "request")
+    __slots__ = (
+        "_begun", "_client", "_stages", "_tap", "caller", "entry", "exchange", "grant", "head", "request",
+        "translating",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -86,6 +101,7 @@ class Attempts:
         self._client = client
         self._stages = stages
         self._tap: Tap | None = None
+        self.translating: Translating | None = None  # once some attempt was in that lane
         self._begun: Relay | Shot | None = None
         self.head = head
         self.request = request
@@ -111,6 +127,10 @@ class Attempts:
                     error = exc
                 except (trio.Cancelled, Departed):
                     self._settle_unfinished()
+                    raise
+                except ClientError:
+                    grant.backend.gave_up(self._stages.poller.clock())
+                    grant.release(0)
                     raise
                 else:
                     self._settle()
@@ -157,7 +177,7 @@ class Attempts:
 
     def delivered(self, body: bytes, now: float) -> None:
         """The shot was the whole of it."""
-        self._settle_counted(read_whole(body, self.exchange.dialect))
+        self._settle_counted(read_document_usage(body, self.exchange.dialect))
         self._complete(now)
 
     def _complete(self, now: float) -> None:
@@ -199,10 +219,9 @@ class Attempts:
         assert not isinstance(relay, Shot)  # what needs a fiber has unfolded
         if relay is None:
             self._count_attempt(backend)
-        payload = b""
         while True:
             if relay is None:
-                payload = payload or self._payload(backend)
+                payload = await self._prepare(backend)
                 finished: Waker[Outcome] = Waker(self._client.fiber)
                 relay = self._relay(backend, backend.pool.take() or await self._connect(backend), finished)
                 with relay:
@@ -217,13 +236,36 @@ class Attempts:
             backend.pool.close_idle()  # what was pooled with it is as old as it was
             relay = None
 
+    async def _prepare(self, backend: Backend) -> bytes:
+        """The lane of this attempt, and the request as this backend gets it. Raises ClientError and Departed."""
+        head, exchange, request = self.head, self.exchange, self.request
+        model = request.model
+        lane = choose_lane(
+            head.route.surface,
+            backend.native,
+            request.body,
+            is_checked=head.is_checked,
+            has_context_length=backend.context_length(model) is not None,
+        )
+        exchange.lane = lane
+        self._tap = None
+        if lane is Lane.STRAIGHT:
+            return self._payload(backend)
+        if self.translating is None:
+            self.translating = Translating(head, request.body, exchange.model, exchange, self.caller, self._stages)
+        payload = await self.translating.write(self._client, backend)
+        assert self.translating.translation is not None
+        self._tap = self.translating.translation.tap
+        return payload
+
     def _count_attempt(self, backend: Backend) -> None:
         exchange = self.exchange
         exchange.attempts += 1
         exchange.backend = backend.name
 
     def _payload(self, backend: Backend) -> bytes:
-        body = self._body_for(backend) if backend.spec.aliases else self.request.body
+        is_changed = backend.spec.aliases or backend.context_length(self.request.model) is not None
+        body = self._body_for(backend) if is_changed else self.request.body
         return backend.endpoint.request(self.head.http, body, self.exchange.request_id)
 
     def _relay(self, backend: Backend, connection: Connection, finished: Finish) -> Relay:
@@ -231,7 +273,7 @@ class Attempts:
         tap = self._tap
         if tap is None:
             tap = self._tap = make_tap(exchange.dialect, request.shape, request.cuts_usage)
-        if exchange.capture is not None:
+        if exchange.capture is not None and not isinstance(tap, TranslatingTap):
             tap = CapturingTap(tap, exchange.capture.answer)
         return Relay(
             backend.pump,
@@ -252,8 +294,14 @@ class Attempts:
 
     def _body_for(self, backend: Backend) -> bytes:
         request = self.request
-        own_name = backend.own_name(request.model)
-        return request.body if own_name == request.model else rename_model(request.body, own_name)
+        body, model = request.body, request.model
+        own_name = backend.own_name(model)
+        if own_name != model:
+            body = rename_model(body, own_name)
+        context_length = backend.context_length(model)
+        if context_length is not None and request.max_tokens != 0:  # embeddings and /api/show load nothing anew
+            body = set_context_length(body, context_length, is_fixed=self._stages.settings.num_ctx_fixed)
+        return body
 
     async def _connect(self, backend: Backend) -> Connection:
         await self._client.fiber.become_task()
@@ -268,7 +316,10 @@ class Attempts:
         exchange, now = self.exchange, self._stages.poller.clock()
         match relay.outcome:
             case Outcome.HELD:
-                raise judged(relay, backend, now)
+                refused = judged(relay, backend, now)
+                if isinstance(self._tap, TranslatingTap):
+                    refused.translate()
+                raise refused
             case Outcome.FAILED:
                 error = relay.error
                 assert error is not None
@@ -287,9 +338,12 @@ class Attempts:
         exchange.keep_alive = False
         if not relay.is_framed:
             return
-        event = self.head.route.dialect.encode_stream_error(error, exchange.request_id)
-        if self._tap is not None and not self._tap.is_aligned:
-            event = b"\n\n" + event  # what arrived of the broken event must not swallow this one
+        if isinstance(self._tap, TranslatingTap) and self.translating is not None:
+            event = self.translating.stream_error(error)
+        else:
+            event = self.head.route.dialect.encode_stream_error(error, exchange.request_id)
+            if self._tap is not None and not self._tap.is_aligned:
+                event = b"\n\n" + event  # what arrived of the broken event must not swallow this one
         if exchange.capture is not None:
             exchange.capture.answer.receive_data(event)
         await self._client.send_all(b"%b%x\r\n%b\r\n%b" % (relay.take_pending(), len(event), event, LAST_CHUNK))
@@ -302,6 +356,8 @@ class Attempts:
         assert tap is not None
         self.exchange.events = tap.events
         self._settle_counted(tap.usage)
+        if self.translating is not None and isinstance(tap, TranslatingTap):
+            self.translating.completed()
 
     def _settle_counted(self, usage: Usage | None) -> None:
         exchange = self.exchange
@@ -329,11 +385,13 @@ class Attempts:
         self.grant.backend.gave_up(self._stages.poller.clock())
         if not exchange.is_sent or exchange.operation == Operation.SHOW:
             self.grant.release(0)
-        elif usage is not None:
+        elif usage is not None and usage.completion_tokens is not None:
             self._charge(usage, UsageState.EXACT)
         else:
+            # Some engines say what the prompt was at the beginning (Anthropic's message_start).
+            prompt = usage.prompt_tokens if usage is not None else None
             tokens = exchange.events if self.request.streams else None
-            self._charge(Usage(self._estimated_prompt(), tokens), UsageState.PARTIAL)
+            self._charge(Usage(self._estimated_prompt() if prompt is None else prompt, tokens), UsageState.PARTIAL)
 
     def _settle_failed(self, error: BackendError) -> None:
         """The backend failed: what reached the client is billed; an engine's refusal costs nothing but a request."""

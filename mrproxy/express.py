@@ -52,9 +52,8 @@ class ExpressWay:
             request = route.dialect.decode(body, route.operation)
         except ClientError:
             return False
-        dialect = route.dialect.name
-        pool = stages.registry.find(dialect, request.model)
-        if pool is None:
+        pool = stages.registry.find(route.operation, request.model)
+        if pool is None or route.surface not in pool.straight:
             return False
         now = stages.poller.clock()
         tokens = stages.costs.estimate(pool.model, request.prompt_bytes, request.max_tokens)

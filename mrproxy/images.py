@@ -28,6 +28,7 @@ import httpx
 import trio
 
 from mrproxy.canonical.conversation import Image
+from mrproxy.config import Settings
 from mrproxy.dialects.media import sniff_base64
 from mrproxy.errors import ClientError, Code
 
@@ -367,3 +368,14 @@ def _unfetchable(host: str) -> ClientError:
 
 def _error(words: str) -> ClientError:
     return ClientError(Code.INVALID_FIELD, words, param="messages")
+
+
+def open_images(settings: Settings) -> ImageFetcher:
+    """As configured; the settings were checked when they were loaded."""
+    limits = ImageLimits(image_bytes=settings.image_max_bytes, seconds=settings.image_deadline_seconds)
+    return ImageFetcher(allowed=parse_networks(settings.image_allow_networks), limits=limits)
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Comma-separated networks in CIDR notation. Raises ValueError."""
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())

@@ -11,10 +11,10 @@ import trio
 
 from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
-from mrproxy.answers import early_head, encode_engine_refusal, encode_refusal
+from mrproxy.answers import encode_engine_refusal, encode_refusal
 from mrproxy.attempts import Attempts, EngineRefused
 from mrproxy.canonical.exchange import CLIENT_DEPARTED, CLIENT_DEPARTED_STATUS, Exchange, UsageState
-from mrproxy.canonical.request import Request, Shape
+from mrproxy.canonical.request import Operation, Request, Shape
 from mrproxy.dialects.openai import OPENAI
 from mrproxy.dialects.routes import Way
 from mrproxy.dialects.shallow import require_one_model
@@ -22,10 +22,11 @@ from mrproxy.errors import ClientError, Code, ProxyError, Refused
 from mrproxy.fibers import Departed
 from mrproxy.forwarding import forward
 from mrproxy.identity.callers import Caller
-from mrproxy.listing import answer_locally
+from mrproxy.listing import ANSWERED_INSTEAD, answer_instead, answer_locally
 from mrproxy.scheduler.grant import Grant
 from mrproxy.scheduler.job import Job
 from mrproxy.stages import Stages
+from mrproxy.upstream.answer import early_head
 from mrproxy.upstream.backend import Backend
 from mrproxy.upstream.registry import ModelPool
 from mrproxy.wire.chunked import LAST_CHUNK
@@ -99,7 +100,10 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
             exchange.capture = stages.open_capture(body)
         request = dialect.decode(body, operation)
         client.begin()
-        pool = find_pool(request, dialect.name, caller, stages)
+        pool = find_pool(request, operation, caller, stages)
+        if pool is None:
+            await answer_instead(client, head, request, exchange, stages)
+            return
         exchange.model, exchange.streams = pool.model, request.streams
         now = exchange.started_at
         tokens = stages.estimate(pool.model, request, operation)
@@ -199,16 +203,25 @@ def check_body_headers(client: Client, head: Head) -> None:
         raise ClientError(Code.LENGTH_REQUIRED, "Content-Length or chunked transfer coding is needed")
 
 
-def find_pool(request: Request, dialect: str, caller: Caller, stages: Stages) -> ModelPool:
-    """Who serves the model in this dialect. Raises Refused: 403, 404, or 503 while not everything is known yet."""
+def find_pool(request: Request, operation: Operation, caller: Caller, stages: Stages) -> ModelPool | None:
+    """Who serves the model; None if nobody who can do this does, but it can be answered instead.
+
+    Raises Refused: 403, 404, or 503 while not everything is known yet.
+    """
     model = request.model
     if caller.models is not None:
         require_one_model(request.body)
         if model not in caller.models:
             raise Refused(Code.MODEL_FORBIDDEN, f"this key may not use the model '{model}'")
-    pool = stages.registry.find(dialect, model)
+    pool = stages.registry.find(operation, model)
     if pool is not None:
         return pool
+    if stages.registry.find(Operation.CHAT, model) is not None:
+        if operation in ANSWERED_INSTEAD:
+            return None
+        raise ClientError(
+            Code.INVALID_FIELD, f"no backend of model '{model}' can do this ({operation.value})", param="model"
+        )
     stages.registry.probe_all_soon()
     if not stages.registry.is_complete:
         raise Refused(Code.NO_BACKEND, f"model '{model}' is not known yet: some backends have not answered so far")
@@ -220,7 +233,9 @@ def refusal_body(head: Head, exchange: Exchange, error: ProxyError) -> bytes:
     dialect = head.route.dialect
     if exchange.is_early:
         return dialect.encode_stream_error(error, exchange.request_id)
-    return error.body if isinstance(error, EngineRefused) else dialect.encode_error(error, exchange.request_id)
+    if isinstance(error, EngineRefused) and not error.is_foreign:
+        return error.body
+    return dialect.encode_error(error, exchange.request_id)
 
 
 async def refuse(client: Client, head: Head, exchange: Exchange, error: ProxyError, stages: Stages) -> None:
@@ -230,7 +245,7 @@ async def refuse(client: Client, head: Head, exchange: Exchange, error: ProxyErr
         exchange.keep_alive = False
     lines = stages.answer_lines(head, exchange, b"")
     has_body = head.http.method != b"HEAD"
-    if isinstance(error, EngineRefused):
+    if isinstance(error, EngineRefused) and not error.is_foreign:
         answer = encode_engine_refusal(error, lines)
     else:
         answer = encode_refusal(error, head.route.dialect, exchange.request_id, lines, has_body=has_body)

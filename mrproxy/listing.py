@@ -8,17 +8,29 @@ from mrproxy.accept.heads import Head
 from mrproxy.answers import JSON, encode_answer
 from mrproxy.canonical.exchange import Exchange
 from mrproxy.canonical.models import Model
-from mrproxy.canonical.request import Operation
+from mrproxy.canonical.request import Operation, Request
+from mrproxy.dialects.anthropic import ANTHROPIC
+from mrproxy.dialects.anthropic.count_tokens import decode_count_tokens, encode_count
 from mrproxy.dialects.ollama import GREETING, OLLAMA
+from mrproxy.dialects.ollama.show import encode_show
 from mrproxy.dialects.openai import OPENAI
+from mrproxy.dialects.responses.listing import (
+    decode_page,
+    encode_deletion,
+    encode_input_items,
+    not_found,
+    require_plain,
+)
 from mrproxy.errors import Code, Refused
 from mrproxy.stages import Stages
 
 _TEXT = b"text/plain; charset=utf-8"
 # What the SDKs in browsers send; ten minutes is what Chromium believes at most (2 h in Firefox).
 _PREFLIGHT = b"access-control-allow-methods: %b\r\naccess-control-allow-headers: %b\r\naccess-control-max-age: 600\r\n"
-_USUAL_HEADERS = b"authorization, content-type, x-api-key, x-request-id"
+_USUAL_HEADERS = b"authorization, content-type, x-api-key, x-request-id, anthropic-version, anthropic-beta"
 # Anybody may ask these: they say nothing about who is served.
+# What is answered here when no backend that has the model can do it.
+ANSWERED_INSTEAD = frozenset({Operation.SHOW, Operation.COUNT_TOKENS})
 _OPEN = frozenset({Operation.GREETING, Operation.PREFLIGHT, Operation.VERSION})
 
 
@@ -26,8 +38,10 @@ async def answer_locally(client: Client, head: Head, exchange: Exchange, stages:
     """Raises Refused and Departed."""
     operation = head.route.operation
     allowed: frozenset[str] | None = None
+    owner = ""
     if operation not in _OPEN:
-        allowed = stages.identity.identify(head.credential).models
+        caller = stages.identity.identify(head.credential)
+        allowed, owner = caller.models, caller.flow_id
         client.keep_head(head)
     if not client.skip_body(head):  # nothing here takes a body, and nobody may make us keep one
         exchange.keep_alive = False
@@ -45,22 +59,55 @@ async def answer_locally(client: Client, head: Head, exchange: Exchange, stages:
         case Operation.LIST_RUNNING:
             body = OLLAMA.encode_running(stages.registry.running(allowed))
         case Operation.GET_MODEL:
-            body = OPENAI.encode_model(_one(head.route.argument, allowed, stages))
+            dialect = ANTHROPIC if head.route.dialect is ANTHROPIC else OPENAI
+            body = dialect.encode_model(_one(head.route.argument, allowed, stages))
+        case Operation.GET_RESPONSE | Operation.DELETE_RESPONSE | Operation.LIST_INPUT_ITEMS:
+            body = _stored(operation, head, owner, stages)
         case _:
-            body = head.route.dialect.encode_models(_visible(head.route.dialect.name, allowed, stages))
+            body = head.route.dialect.encode_models(_visible(allowed, stages))
     lines = stages.answer_lines(head, exchange, extra)
     answer = encode_answer(status, kind, body, lines, has_body=head.http.method != b"HEAD")
     exchange.status, exchange.answer_bytes = status, len(answer)
     await client.send_all(answer)
 
 
-def _visible(dialect: str, allowed: frozenset[str] | None, stages: Stages) -> list[Model]:
-    models = stages.registry.models(dialect)
+async def answer_instead(client: Client, head: Head, request: Request, exchange: Exchange, stages: Stages) -> None:
+    """/api/show of a model on another engine, and a count of tokens where no backend counts: by our own estimate."""
+    model = _one(request.model, None, stages)
+    if head.route.operation is Operation.SHOW:
+        body = encode_show(model.name, model.context_length, model.owned_by, ("completion", "tools"))
+    else:
+        decode_count_tokens(request.body)
+        body = encode_count(stages.costs.estimate_prompt(model.name, len(request.body)))
+    answer = encode_answer(200, JSON, body, stages.answer_lines(head, exchange, b""))
+    exchange.model, exchange.status, exchange.answer_bytes = model.name, 200, len(answer)
+    await client.send_all(answer)
+
+
+def _stored(operation: Operation, head: Head, owner: str, stages: Stages) -> bytes:
+    """Of the caller's own responses. Raises ClientError."""
+    name, now = head.route.argument, stages.poller.clock()
+    query = head.http.query.decode("latin-1")
+    if operation is Operation.DELETE_RESPONSE:
+        if not stages.responses.delete(owner, name, now):
+            raise not_found(name)
+        return encode_deletion(name)
+    stored = stages.responses.get(owner, name, now)
+    if stored is None:
+        raise not_found(name)
+    if operation is Operation.LIST_INPUT_ITEMS:
+        return encode_input_items(stored, decode_page(query))
+    require_plain(query)
+    return stored.document
+
+
+def _visible(allowed: frozenset[str] | None, stages: Stages) -> list[Model]:
+    models = stages.registry.models()
     return models if allowed is None else [model for model in models if model.name in allowed]
 
 
 def _one(name: str, allowed: frozenset[str] | None, stages: Stages) -> Model:
-    for model in _visible("openai", allowed, stages):
+    for model in _visible(allowed, stages):
         if name in (model.name, f"{model.name}:latest") or f"{name}:latest" == model.name:
             return model
     raise Refused(Code.MODEL_NOT_FOUND, f"model '{name}' not found")

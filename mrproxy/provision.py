@@ -318,7 +318,18 @@ def backend_of(backend: Backend, settings: Settings) -> BackendSpec:
     if slots is None:
         ollama = backend.kind == "ollama"
         slots = settings.default_max_concurrent_ollama if ollama else settings.default_max_concurrent
-    return BackendSpec(backend.name, backend.kind, backend.url, slots, backend.api_key, backend.models, backend.aliases)
+    lengths = backend.num_ctx
+    return BackendSpec(
+        backend.name,
+        backend.kind,
+        backend.url,
+        slots,
+        backend.api_key,
+        backend.models,
+        backend.aliases,
+        None if isinstance(lengths, dict) else lengths,
+        lengths if isinstance(lengths, dict) else {},
+    )
 
 
 def supervisor_pid(directory: DataDirectory) -> int | None:

@@ -16,8 +16,10 @@ from mrproxy.canonical.request import Operation, Request
 from mrproxy.clock import Clock
 from mrproxy.config import Settings
 from mrproxy.counters import Counters
+from mrproxy.dialects.responses.store import ResponseStore
 from mrproxy.forwarding import ControlUplink
 from mrproxy.identity.callers import Caller, Identity
+from mrproxy.images import ImageFetcher
 from mrproxy.ledger.entry import Ledger
 from mrproxy.link.capture import CaptureWriter, captured_bodies
 from mrproxy.link.journal import Writer
@@ -29,7 +31,6 @@ from mrproxy.upstream.backend import Backend
 from mrproxy.upstream.registry import Registry
 from mrproxy.upstream.retry_budget import RetryBudget
 
-LANE = "straight"
 # SDKs put the messages first; a system prompt that is shared is usually longer than this.
 _PREFIX_BYTES = 1024
 _NOTHING = Usage(None, None)
@@ -52,6 +53,8 @@ class Stages:
     retry_budget: RetryBudget
     journal: Writer
     control: ControlUplink
+    images: ImageFetcher
+    responses: ResponseStore
     captures: CaptureWriter | None = None
     _ended: list[tuple[Exchange, Caller, str, float]] = field(default_factory=list)
     _started_requests: int = 0
@@ -135,7 +138,7 @@ def make_record(
         exchange.backend,
         exchange.dialect,
         exchange.operation,
-        LANE,
+        exchange.lane,
         exchange.streams,
         exchange.status,
         exchange.code,

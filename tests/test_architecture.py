@@ -22,7 +22,7 @@ LAYERS = (
     {"canonical", "wire", "link", "sockets", "fibers"},
     {"dialects"},
     {"accept", "identity", "ledger", "scheduler", "upstream"},
-    {"lifecycle", "stages", "attempts", "answers", "express", "forwarding", "listing", "commands", "images"},
+    {"lifecycle", "stages", "attempts", "answers", "express", "forwarding", "listing", "commands", "images", "translating"},
     {"control", "storage", "telemetry"},
     {"app", "supervisor", "child", "provision", "discovery"},
     {"cli", "__main__"},

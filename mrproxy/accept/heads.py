@@ -16,6 +16,19 @@ from mrproxy.wire.http1 import Repetition, RequestHead, parse_request_head, spli
 _CACHED_HEADS = 2048
 # Longer heads carry cookies or tokens that change; keeping them would only cost memory (2048 × 4 KiB at most).
 _CACHED_HEAD_BYTES = 4096
+_ANTHROPIC = b"/anthropic/v1/"
+# What may go the express way: nothing has to be kept, resolved or made up.
+_EXPRESS = frozenset(
+    {
+        Operation.CHAT,
+        Operation.COMPLETIONS,
+        Operation.EMBEDDINGS,
+        Operation.GENERATE,
+        Operation.EMBED,
+        Operation.MESSAGES,
+    }
+)
+_CHECKABLE = frozenset({Operation.CHAT, Operation.MESSAGES, Operation.RESPONSES})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -26,12 +39,27 @@ class Head:
     says that nothing in it needs more than the usual (mrproxy/express.py).
     """
 
-    __slots__ = ("content_type", "credential", "http", "is_plain", "key", "origin", "repetition", "request_id", "route")
+    __slots__ = (
+        "content_type",
+        "credential",
+        "http",
+        "is_checked",
+        "is_plain",
+        "key",
+        "origin",
+        "repetition",
+        "request_id",
+        "route",
+    )
 
     def __init__(self, http: RequestHead) -> None:
         self.http = http
-        self.route: Route = find_route(http.method, http.path, http.get(b"accept"))
+        self.route: Route = find_route(http.method, http.path, http.get(b"accept"), http.get(b"anthropic-version"))
+        if http.relative.startswith(_ANTHROPIC):  # our prefix: a backend's path begins at /v1
+            http.relative = http.relative[len(_ANTHROPIC) - 4 :]
         self.credential = find_credential(http)
+        wants_check = http.get(b"x-mrproxy-validate") in (b"1", b"true")
+        self.is_checked = wants_check and self.route.operation in _CHECKABLE
         given = http.get(b"x-request-id")
         self.request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else None
         self.origin = http.get(b"origin")
@@ -41,7 +69,8 @@ class Head:
         self.repetition: Repetition | None = None
         self.is_plain = (
             self.route.way is Way.RELAY
-            and self.route.operation is not Operation.SHOW
+            and self.route.operation in _EXPRESS
+            and not self.is_checked
             and self.credential is not None
             and self.origin is None
             and http.keep_alive

@@ -42,8 +42,8 @@ class Exchange:
 
     __slots__ = (
         "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "capture", "code", "dialect", "events",
-        "first_byte_at", "is_early", "is_sent", "keep_alive", "model", "operation", "queue_seconds", "request_id",
-        "sent_at", "started_at", "status", "streams", "usage", "usage_state",
+        "first_byte_at", "is_early", "is_sent", "keep_alive", "lane", "model", "operation", "queue_seconds",
+        "request_id", "sent_at", "started_at", "status", "streams", "usage", "usage_state",
     )  # fmt: skip
 
     def __init__(self, request_id: bytes, started_at: float, dialect: str, operation: str) -> None:
@@ -52,6 +52,7 @@ class Exchange:
         self.dialect = dialect
         self.operation = operation
         self.model = self.backend = self.code = ""
+        self.lane = "straight"
         self.streams = self.is_sent = False
         self.is_early = False  # the head of a stream went out while it still waited; `answer_bytes` does not count it
         self.attempts = self.status = self.events = self.body_bytes = self.answer_bytes = 0

@@ -24,6 +24,9 @@ class Operation(enum.StrEnum):
     VERSION = "version"
     GREETING = "greeting"
     PREFLIGHT = "preflight"
+    GET_RESPONSE = "get_response"
+    DELETE_RESPONSE = "delete_response"
+    LIST_INPUT_ITEMS = "list_input_items"
 
 
 class Shape(enum.Enum):

@@ -63,12 +63,13 @@ def percent(section: str, default: int, doc: str, *, precedent: str = "", restar
     return setting(default, About(section, doc, "percent", precedent, minimum=0, maximum=100, restart=restart))
 
 
-SERVER, DOOR, TURN, PLACE, TRY, PROBE, POOL, RECORD, WHO = (
+SERVER, DOOR, TURN, PLACE, TRY, LANE, PROBE, POOL, RECORD, WHO = (
     "Server",
     "Front door",
     "Scheduler",
     "Placement",
     "Deadlines and retries",
+    "Translation",
     "Health",
     "Connections to backends",
     "Journal",
@@ -193,6 +194,13 @@ class Settings:
     total_deadline_seconds: float = seconds(
         TRY, 0, "For a whole request; 0 is off.", precedent="the OpenAI SDK waits 10 min; agents stream for longer"
     )
+    ping_seconds: float = seconds(
+        TRY,
+        10,
+        "A stream whose backend is silent for so long gets a sign of life (a comment, or Anthropic's ping), and again "
+        "after each such time; before the first byte it sends the head, after which an error is an event. 0 is off.",
+        precedent="proxies cut silence after 60 s (nginx, AWS) or 100 s (Cloudflare); Anthropic pings every 10 to 15 s",
+    )
     max_attempts: int = count(
         TRY, 3, "Attempts per request, all before the client's first byte.", precedent="nginx: every upstream once"
     )
@@ -225,6 +233,41 @@ class Settings:
         precedent="Envoy ejects for 30 s × n, at most 300 s",
         minimum=0.01,
         restart=True,
+    )
+
+    num_ctx_fixed: bool = setting(
+        True,
+        About(
+            LANE,
+            "A backend's `num_ctx` overrides the caller's; otherwise it is for callers that set none. "
+            "A model whose context length changes from request to request is loaded anew each time.",
+        ),
+    )
+    image_max_bytes: int = count(
+        LANE,
+        20 * MIB,
+        "Largest image fetched for an engine that needs bytes.",
+        unit="bytes",
+        precedent="OpenAI 20 MB, Anthropic 5 MB",
+        restart=True,
+    )
+    image_deadline_seconds: float = seconds(
+        LANE, 10, "To fetch all images of a request.", precedent="vLLM 5 s", restart=True
+    )
+    image_allow_networks: str = setting(
+        "",
+        About(
+            LANE,
+            "Networks (CIDR, comma-separated) from which images are fetched although they are not public.",
+            restart=True,
+        ),
+    )
+    response_max_count: int = count(LANE, 10_000, "Responses (`/v1/responses`) that are stored.", restart=True)
+    response_max_bytes: int = count(
+        LANE, 256 * MIB, "Memory for stored responses.", unit="bytes", minimum=MIB, restart=True
+    )
+    response_keep_seconds: float = seconds(
+        LANE, 24 * 3600, "How long a response is stored.", precedent="OpenAI keeps them for 30 days", restart=True
     )
 
     default_max_concurrent: int = count(

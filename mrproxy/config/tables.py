@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-KINDS = ("vllm", "openai", "llamacpp", "ollama", "auto")
+KINDS = ("vllm", "openai", "llamacpp", "ollama", "anthropic", "auto")
 
 
 class LimitFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -23,7 +23,10 @@ class LimitFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One inference endpoint. `models` is an allow list; `aliases` maps a public name to the backend's own."""
+    """One inference endpoint. `models` is an allow list; `aliases` maps a public name to the backend's own.
+
+    `num_ctx` is for kind `ollama`: the context length of all its models, or of each by its public name.
+    """
 
     kind: str
     url: str
@@ -32,6 +35,7 @@ class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     api_key: str | None = None
     models: tuple[str, ...] | None = None
     aliases: dict[str, str] = {}
+    num_ctx: int | dict[str, int] | None = None
 
 
 class Group(LimitFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,6 +86,12 @@ def check_backend(backend: Backend) -> Backend:
         raise ValueError(f"unknown kind {backend.kind!r}; known are {', '.join(KINDS)}")
     if backend.max_concurrent is not None and backend.max_concurrent < 1:
         raise ValueError("max_concurrent must be at least 1")
+    if backend.num_ctx is not None:
+        if backend.kind not in ("ollama", "auto"):
+            raise ValueError("num_ctx is for backends of kind ollama")
+        lengths = backend.num_ctx.values() if isinstance(backend.num_ctx, dict) else (backend.num_ctx,)
+        if any(length < 1 for length in lengths):
+            raise ValueError("num_ctx must be at least 1")
     url = normal_url(backend.url)
     return msgspec.structs.replace(backend, url=url, name=backend.name or name_for(backend.kind, url))
 

@@ -51,3 +51,6 @@ class CapturingTap:
     def receive_whole(self, payload: bytes) -> None:
         self._inner.receive_whole(payload)
         self._kept.receive_data(payload)
+
+    def ping(self) -> bytes:
+        return self._inner.ping()

@@ -186,3 +186,18 @@ def rename_model(body: bytes, model: str) -> bytes:
     name = "model" if "model" in fields else "name"
     fields[name] = msgspec.Raw(msgspec.json.encode(model))
     return msgspec.json.encode(fields)
+
+
+def set_context_length(body: bytes, context_length: int, *, is_fixed: bool) -> bytes:
+    """Put `options.num_ctx` into a request to Ollama that was decoded before. Raises ClientError.
+
+    Not `is_fixed`: a caller's own stands.
+    """
+    fields = _decode(_fields, body)
+    given = fields.get("options")
+    options = _decode(_fields, given) if given is not None and bytes(given) != b"null" else {}
+    if "num_ctx" in options and not is_fixed:
+        return body
+    options["num_ctx"] = msgspec.Raw(b"%d" % context_length)
+    fields["options"] = msgspec.Raw(msgspec.json.encode(options))
+    return msgspec.json.encode(fields)

@@ -14,13 +14,13 @@ from typing import Annotated, Protocol
 import msgspec
 
 from mrproxy.canonical.exchange import Usage
-from mrproxy.canonical.request import Shape
 
 # A usage event is a few hundred bytes. A longer incomplete event is not one, and is let through.
 MAX_HELD_BYTES = 65536
 # A JSON answer up to here is read as a document; of a longer one (embeddings) only the end is searched.
 MAX_DOCUMENT_BYTES = 65536
 _TAIL_BYTES = 4096
+PING_COMMENT = b": ping\n\n"
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
 
@@ -48,6 +48,9 @@ class Tap(Protocol):
 
     def receive_whole(self, payload: bytes) -> None:
         """All of an answer at once, to be looked at only; instead of the other two. Not for a tap that cuts."""
+
+    def ping(self) -> bytes:
+        """A sign of life that fits in where the answer is now; empty where there is none."""
 
 
 # Whatever an engine says, the ledger and the journal get a number that fits them.
@@ -82,15 +85,6 @@ _ollama_answer = msgspec.json.Decoder(_OllamaAnswer)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def make_tap(dialect: str, shape: Shape, cuts: bool) -> Tap:
-    """The tap for one answer of an engine."""
-    if shape is Shape.SSE:
-        return SseTap(cuts)
-    if shape is Shape.NDJSON:
-        return NdjsonTap()
-    return JsonTap(dialect)
-
-
 class PassTap:
     """For answers that nobody counts: everything passes."""
 
@@ -112,6 +106,9 @@ class PassTap:
 
     def receive_whole(self, payload: bytes) -> None:
         pass
+
+    def ping(self) -> bytes:
+        return b""
 
 
 class SseTap:
@@ -178,6 +175,10 @@ class SseTap:
     def receive_whole(self, payload: bytes) -> None:
         self.receive_data(payload)
         self.finish()
+
+    def ping(self) -> bytes:
+        """A comment (WHATWG HTML §9.2.6), between two events."""
+        return b"" if self._held or self._is_overlong else PING_COMMENT
 
     def _is_cut(self, event: bytes) -> bool:
         """Look at one complete event; true when it is the usage event and the caller must not see it."""
@@ -248,6 +249,9 @@ class NdjsonTap:
         self.receive_data(payload)
         self.finish()
 
+    def ping(self) -> bytes:
+        return b""
+
     def _look(self, line: bytes) -> None:
         if self._skips:
             self._skips = False
@@ -300,6 +304,9 @@ class JsonTap:
 
     def receive_whole(self, payload: bytes) -> None:
         self.usage = read_whole(payload, self._dialect)
+
+    def ping(self) -> bytes:
+        return b""
 
 
 def read_whole(document: bytes, dialect: str) -> Usage | None:

@@ -59,7 +59,7 @@ class KeySpec(msgspec.Struct, frozen=True):
 class BackendSpec(msgspec.Struct, frozen=True):
     """`kind` may be `auto`: then the first probe that is answered decides. `models` None: all that it has.
 
-    `aliases`: public name → the backend's own.
+    `aliases`: public name → the backend's own. `num_ctx`: context length sent to Ollama, for all models or each.
     """
 
     name: str
@@ -69,6 +69,12 @@ class BackendSpec(msgspec.Struct, frozen=True):
     api_key: str | None = None
     models: tuple[str, ...] | None = None
     aliases: dict[str, str] = {}
+    num_ctx: int | None = None
+    num_ctx_of: dict[str, int] = {}
+
+    def context_length(self, model: str) -> int | None:
+        """Configured for a public model."""
+        return self.num_ctx_of.get(model, self.num_ctx)
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

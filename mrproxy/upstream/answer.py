@@ -16,13 +16,17 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 class Answer:
-    """A parsed head and `start`: the status line and header lines that go to the caller as they are."""
+    """A parsed head and `start`: the status line and header lines that go to the caller as they are.
+
+    `content_type`: of a translated answer, whose own header lines are about other bytes.
+    """
 
     __slots__ = ("head", "start")
 
-    def __init__(self, head: ResponseHead) -> None:
+    def __init__(self, head: ResponseHead, content_type: bytes = b"") -> None:
         self.head = head
-        self.start = status_line(head.status) + head.forward
+        lines = b"content-type: %b\r\n" % content_type if content_type else head.forward
+        self.start = status_line(head.status) + lines
 
 
 class AnswerCache:
@@ -62,6 +66,14 @@ class AnswerCache:
     def _remember(self, answer: Answer, raw: bytes, length: int) -> None:
         if length >= 0 and answer.head.status < 400:
             self._last, self._repetition = answer, Repetition(raw)
+
+
+def early_head(lines: bytes) -> bytes:
+    """The head of a stream that has no answer yet: what follows can only be events, errors included."""
+    return b"%bcontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n%b\r\n" % (
+        status_line(200),
+        lines,
+    )
 
 
 def status_line(status: int) -> bytes:

@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 import trio
 
+from mrproxy.canonical.surface import NATIVE, Surface
 from mrproxy.config import Settings
 from mrproxy.counters import Counters
+from mrproxy.dialects.lanes import Lane
 from mrproxy.errors import BackendError, Code, Phase
 from mrproxy.link.snapshot import BackendSpec
 from mrproxy.sockets import Poller
@@ -29,11 +31,6 @@ _TTFT_RATE = 0.2
 _FAILURE_RATE = 0.2
 # Per sweep of 0.25 s: a backend that failed is half forgiven after 9 s without traffic.
 _FORGIVING = 0.98
-
-_SERVES = {
-    "openai": frozenset({"vllm", "openai", "llamacpp", "ollama"}),  # Ollama serves /v1 itself
-    "ollama": frozenset({"ollama"}),
-}
 
 
 class Backend:
@@ -58,11 +55,12 @@ class Backend:
         self.models: dict[str, ModelInfo] = {}
         self.running: tuple[RunningModel, ...] = ()
         self.kind = spec.kind
+        self.native: frozenset[Surface] = frozenset()  # what it serves by itself, by its last probe
         self.version = ""
         self.last_probe_error = ""
         self.breaker = Breaker(_policy(settings), now)
-        self.endpoint = Endpoint(spec.url, spec.api_key)
-        self.pump = Pump(poller, settings, counters, b"x-mrproxy-backend: %b\r\n" % spec.name.encode())
+        self.endpoint = Endpoint(spec.url, spec.api_key, spec.kind)
+        self.pump = Pump(poller, settings, counters, *_lines(spec.name))
         self.pool = Pool(poller, settings.pool_max_idle, settings.pool_idle_seconds)
         self.changed: Callable[[], None] = lambda: None
         self._settings = settings
@@ -76,9 +74,13 @@ class Backend:
     def is_routable(self, now: float) -> bool:
         return self.is_healthy and not self.is_draining and (self.breaker.is_at_ease or not self.breaker.is_open(now))
 
-    def serves(self, dialect: str) -> bool:
-        """Natively, so that the straight lane can take it."""
-        return self.kind in _SERVES[dialect]
+    def straight(self, model: str) -> frozenset[Surface]:
+        """The surfaces whose bytes can pass whatever the request says, without being looked at for this backend."""
+        return frozenset() if self.context_length(model) is not None else self.native - {Surface.RESPONSES}
+
+    def context_length(self, model: str) -> int | None:
+        """What is configured as `num_ctx` of a public model; only Ollama can be told."""
+        return self.spec.context_length(model) if self.kind == "ollama" else None
 
     def own_name(self, model: str) -> str:
         """The name under which the backend itself knows a public model."""
@@ -221,6 +223,9 @@ class Backend:
 
     def _learn(self, result: ProbeResult) -> None:
         self.kind = result.kind
+        native = NATIVE[result.kind] | result.native
+        is_other = native != self.native
+        self.native = native
         self.version = result.version or ""
         self.is_loading = result.loading
         allowed = self.spec.models
@@ -228,15 +233,10 @@ class Backend:
         for public, own in self.spec.aliases.items():
             if own in models:
                 models[public] = models[own]
-        is_news = models.keys() != self.models.keys() or not self.is_known
+        is_news = models.keys() != self.models.keys() or not self.is_known or is_other
         self.models, self.resident_models, self.running = models, result.resident, result.running
-        self.resident = frozenset(
-            f"{dialect}:{name}"
-            for name in models
-            if self.own_name(name) in result.resident
-            for dialect in _SERVES
-            if self.serves(dialect)
-        )
+        here = [name for name in models if self.own_name(name) in result.resident]
+        self.resident = frozenset(here) | {f"embeddings:{name}" for name in here}
         self.is_known = True
         self._become(is_healthy=True, is_news=is_news)
 
@@ -270,6 +270,12 @@ class Backend:
             "version": self.version,
             "last_probe_error": self.last_probe_error,
         }
+
+
+def _lines(name: str) -> tuple[bytes, bytes]:
+    """What every answer says of where it comes from, in each lane."""
+    line = b"x-mrproxy-backend: %b\r\nx-mrproxy-lane: %b\r\n"
+    return line % (name.encode(), Lane.STRAIGHT.encode()), line % (name.encode(), Lane.TRANSLATING.encode())
 
 
 def _policy(settings: Settings) -> BreakerPolicy:

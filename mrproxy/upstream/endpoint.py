@@ -14,12 +14,15 @@ from mrproxy.wire.http1 import RequestHead
 
 # A caller's own id is told to the backend if it can be a UUID: llama-cpp-python answers 400 to any other.
 _UUID_LENGTHS = (32, 36)
+# The version that all of Anthropic's documents since 2023 ask for; others do not read it.
+ANTHROPIC_VERSION = b"2023-06-01"
+_OWN_LINES = b"content-type: application/json\r\nuser-agent: mrproxy\r\nanthropic-version: %b\r\n" % ANTHROPIC_VERSION
 
 
 class Endpoint:
     """`http://host:port/prefix`, `https://…` or `unix:/path`. ValueError for anything else."""
 
-    def __init__(self, url: str, api_key: str | None = None) -> None:
+    def __init__(self, url: str, api_key: str | None = None, kind: str = "") -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https", "unix"):
             raise ValueError(f"not a backend URL: {url}")
@@ -38,7 +41,9 @@ class Endpoint:
         self.shown = f"{parts.scheme}://{name}:{self.port}{path}" if not self.unix_path else url
         host = name if self.port == default_port else f"{name}:{self.port}"
         self._host_line = b"host: %b\r\n" % (host.encode() or b"localhost")
-        self.key_line = b"authorization: Bearer %b\r\n" % api_key.encode() if api_key else b""
+        self.is_anthropic = kind == "anthropic"
+        credential = b"x-api-key: %b\r\n" if self.is_anthropic else b"authorization: Bearer %b\r\n"
+        self.key_line = credential % api_key.encode() if api_key else b""
         # Once per backend: reading the system's certificates takes 10 ms or more.
         self._tls = ssl.create_default_context() if self.is_tls else None
 
@@ -79,6 +84,20 @@ class Endpoint:
             self._host_line,
             self.key_line,
             head.forward,
+            b"x-request-id: %b\r\n" % request_id if len(request_id) in _UUID_LENGTHS else b"",
+            len(body),
+            body,
+        )
+
+    def translated_request(self, path: bytes, trace: bytes, body: bytes, request_id: bytes) -> bytes:
+        """A request of our own making: nothing of the caller's headers but `trace`, its trace context."""
+        return b"POST %b%b HTTP/1.1\r\n%b%b%b%b%bcontent-length: %d\r\n\r\n%b" % (
+            self.prefix,
+            path,
+            self._host_line,
+            self.key_line,
+            _OWN_LINES,
+            trace,
             b"x-request-id: %b\r\n" % request_id if len(request_id) in _UUID_LENGTHS else b"",
             len(body),
             body,

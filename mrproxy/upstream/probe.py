@@ -3,14 +3,16 @@
 One client per backend, kept open between probes. Deadlines are the caller's scope.
 """
 
+import dataclasses
 from types import TracebackType
 from typing import Self
 
 import httpx
 import trio
 
-from mrproxy.upstream.endpoint import Endpoint
-from mrproxy.upstream.probing import PROBE_PATHS, Answer, ProbeError, ProbeResult, decode_answers
+from mrproxy.canonical.surface import PROBED, Surface
+from mrproxy.upstream.endpoint import ANTHROPIC_VERSION, Endpoint
+from mrproxy.upstream.probing import PROBE_PATHS, Answer, ProbeError, ProbeResult, decode_answers, decode_native
 
 # A list of a thousand models is 300 KB; more is not a list of models.
 _MAX_ANSWER_BYTES = 8 << 20
@@ -24,6 +26,8 @@ class Prober:
         if endpoint.key_line:
             name, _, value = endpoint.key_line.decode().strip().partition(": ")
             headers[name] = value
+        if endpoint.is_anthropic:
+            headers["anthropic-version"] = ANTHROPIC_VERSION.decode()
         self._client = httpx.AsyncClient(
             base_url=f"{'https' if endpoint.is_tls else 'http'}://{_netloc(endpoint)}{endpoint.prefix.decode()}",
             headers=headers,
@@ -31,6 +35,8 @@ class Prober:
             trust_env=False,
         )
         self._answers: dict[str, Answer] = {}
+        self._native: frozenset[Surface] = frozenset()
+        self._native_of: tuple[str, str] | None = None
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -56,9 +62,25 @@ class Prober:
         if not answers:
             return ProbeError(problems[0] if problems else "no answer")
         try:
-            return decode_answers(kind, answers)
+            result = decode_answers(kind, answers)
         except ProbeError as error:
             return error
+        return await self._with_native(result)
+
+    async def _with_native(self, result: ProbeResult) -> ProbeResult:
+        """Which newer surfaces it serves is asked once, and again when it says that it is another version."""
+        if result.kind == "anthropic" or result.loading:
+            return result
+        known = (result.kind, result.version)
+        if known != self._native_of:
+            answers: dict[str, Answer] = {}
+            async with trio.open_nursery() as nursery:
+                for path in PROBED:
+                    nursery.start_soon(self._ask, path, answers, [], name=f"probe {path}")
+            self._native = decode_native(answers)
+            if len(answers) == len(PROBED):
+                self._native_of = known
+        return dataclasses.replace(result, native=self._native)
 
     async def _ask(self, path: str, answers: dict[str, Answer], problems: list[str]) -> None:
         try:

@@ -19,16 +19,20 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw
 
+from mrproxy.canonical.surface import PROBED, Surface
+
 PROBE_PATHS: Mapping[str, tuple[str, ...]] = {
     "vllm": ("/health", "/v1/models"),
     "openai": ("/v1/models",),
     "llamacpp": ("/health", "/v1/models", "/props"),
     "ollama": ("/api/version", "/api/tags", "/api/ps"),
+    "anthropic": ("/v1/models",),
     # In an order in which the first good answer usually decides; Ollama and llama.cpp answer /v1/models, too.
     "auto": ("/api/version", "/api/tags", "/api/ps", "/health", "/v1/models", "/props"),
 }
 # A server that has no such page says nothing about its health: llama-cpp-python has no /health, nor have most others.
 _NOT_OFFERED = (404, 405, 501)
+_OTHER_METHOD = (405, 400, 422)
 
 
 class ProbeError(Exception):
@@ -70,7 +74,8 @@ class RunningModel:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """A server that answers. `resident`: names of models that need no loading; `loading`: none may be used yet."""
+    """A server that answers. `resident`: names of models that need no loading; `loading`: none may be used yet;
+    `native`: surfaces that were found beyond those of its kind."""
 
     kind: str
     models: tuple[ModelInfo, ...]
@@ -78,6 +83,7 @@ class ProbeResult:
     running: tuple[RunningModel, ...] = ()
     version: str = ""
     loading: bool = False
+    native: frozenset[Surface] = frozenset()
 
 
 Answers = Mapping[str, Answer]
@@ -101,10 +107,20 @@ def decode_answers(kind: str, answers: Answers) -> ProbeResult:
             return _decode_llamacpp(answers)
         case "vllm":
             return _decode_vllm(answers)
-        case "openai":
-            return _resident_result("openai", _openai_models(answers))
+        case "openai" | "anthropic":  # their lists have the same shape, but for the dates
+            return _resident_result(kind, _openai_models(answers))
         case _:
             raise ProbeError(f"unknown kind of backend {kind!r}")
+
+
+def decode_native(answers: Answers) -> frozenset[Surface]:
+    """Which of the surfaces in `PROBED` are there: their paths refuse a GET, and are not unknown.
+
+    FastAPI (vLLM) and Gin (Ollama) say 405 for another method; 404 and 501 are for what is not offered.
+    """
+    return frozenset(
+        surface for path, surface in PROBED.items() if path in answers and answers[path].status in _OTHER_METHOD
+    )
 
 
 def detect_kind(answers: Answers) -> str:

@@ -20,10 +20,11 @@ import trio
 
 from mrproxy.canonical.exchange import Exchange
 from mrproxy.counters import Counters, Histogram
+from mrproxy.dialects.tapping import TranslatingTap
 from mrproxy.dialects.usage import Tap
 from mrproxy.errors import BackendError, Code, Phase
 from mrproxy.sockets import GONE, IN, OUT, RECEIVE_BYTES, Lagging, Poller
-from mrproxy.upstream.answer import MAX_HEAD_BYTES, Answer, AnswerCache, answer_head
+from mrproxy.upstream.answer import MAX_HEAD_BYTES, Answer, AnswerCache, answer_head, early_head
 from mrproxy.upstream.pool import Connection
 from mrproxy.wire.chunked import CHUNK_SIZES, LAST_CHUNK, ChunkedDecoder, count_whole_chunks
 
@@ -101,16 +102,21 @@ class Pace(Protocol):
     def client_write_idle_seconds(self) -> float: ...
     @property
     def total_deadline_seconds(self) -> float: ...
+    @property
+    def ping_seconds(self) -> float: ...
 
 
 class Pump:
     """All relays of one backend, in the worker's poller. `sweep` is a task of the backend's nursery."""
 
-    def __init__(self, poller: Poller, pace: Pace, counters: Counters, backend_line: bytes) -> None:
+    def __init__(
+        self, poller: Poller, pace: Pace, counters: Counters, backend_line: bytes, translated_line: bytes = b""
+    ) -> None:
         self.poller = poller
         self.pace = pace
         self.counters = counters
         self.backend_line = backend_line
+        self.translated_line = translated_line
         self.answers = AnswerCache()
         self.relays: set[Live] = set()
 
@@ -136,8 +142,8 @@ class Relay:
         "_body", "_client_send", "_decoder", "_downstream", "_ends_after_flush", "_finished", "_first_byte_seconds",
         "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token", "_is_ending", "_is_fast",
         "_is_http10", "_is_released", "_marker", "_missing", "_owes_head", "_passed_bytes", "_passed_events",
-        "_pending", "_pump", "_receive_into", "_tail", "_tap", "_unsent", "answer", "connection", "error", "exchange",
-        "held", "last_at", "outcome",
+        "_pending", "_pinged_at", "_pump", "_receive_into", "_tail", "_tap", "_translating", "_unsent", "answer",
+        "connection", "error", "exchange", "held", "last_at", "outcome",
     )  # fmt: skip
 
     def __init__(
@@ -161,6 +167,8 @@ class Relay:
         self._receive_into = connection.sock.recv_into
         self._inter_token = pump.counters.inter_token
         self._tap = tap
+        self._translating = tap if isinstance(tap, TranslatingTap) else None
+        self._pinged_at = 0.0
         self._tail = tap.tail
         self._marker = tap.marker
         self._passed_events = 0
@@ -397,6 +405,8 @@ class Relay:
             return
         exchange.status = head.status
         self._close_if_draining()
+        if self._translating is not None:
+            self.answer = Answer(head, self._translating.content_type)
         if exchange.is_early:  # the client has a head: chunks follow, whatever the backend's framing
             self._frames = True
             self._receive_body(rest, b"")
@@ -447,13 +457,21 @@ class Relay:
         out = tap.receive_data(payload) if payload else b""
         if is_last:
             out += tap.finish()
+        if self._translating is not None:
+            if self._translating.failure:
+                self._break_off(out, self._translating.failure)
+                return
+            if self._translating.is_document:
+                self._frames = False
         if self._frames:
             if out:
                 out = b"%x\r\n%b\r\n" % (len(out), out)
             if is_last:
                 out += LAST_CHUNK
         if self._owes_head and out:
-            head = self._late_head()
+            head = self._late_head(len(out))
+        elif out and self.exchange.first_byte_at is None:
+            self.exchange.first_byte_at = self.last_at
         if is_last:
             self._release(is_clean)
         self._send(head + out if head else out)
@@ -463,7 +481,14 @@ class Relay:
             else:
                 self._finish(_COMPLETE)
 
-    def _late_head(self) -> bytes:
+    def _break_off(self, out: bytes, reason: str) -> None:
+        """What came cannot be translated to its end."""
+        if out and self._frames:
+            self._send((self._late_head(0) if self._owes_head else b"") + b"%x\r\n%b\r\n" % (len(out), out))
+        if self.outcome is None:
+            self._fail_answer(reason)
+
+    def _late_head(self, length: int) -> bytes:
         """A stream's head goes out with its first event. Engines send theirs before they look at the prompt; until
         something follows, another backend may still be tried, a status still be said, and no first byte was seen."""
         self._owes_head = False
@@ -471,7 +496,12 @@ class Relay:
         assert answer is not None
         exchange.first_byte_at = self.last_at
         framing = _CHUNKED_LINE if self._frames else b""
-        return answer_head(answer, framing, exchange, self._pump.backend_line, self.last_at)
+        translating = self._translating
+        if translating is None:
+            return answer_head(answer, framing, exchange, self._pump.backend_line, self.last_at)
+        if translating.is_document:
+            framing = b"content-length: %d\r\n" % length
+        return answer_head(answer, framing, exchange, self._pump.translated_line, self.last_at)
 
     def _end_of_input(self) -> None:
         if self._body is _UNTIL_CLOSE:
@@ -560,6 +590,37 @@ class Relay:
                 self._time_out("the backend did not begin to answer in time", Phase.FIRST_BYTE)
         elif now - self.last_at > pace.stream_idle_deadline_seconds:
             self._time_out("the backend stopped in the middle of its answer", Phase.STREAM)
+        if self.outcome is None and pace.ping_seconds and self.exchange.streams:
+            self._ping_if_silent(now, pace.ping_seconds)
+
+    def _ping_if_silent(self, now: float, interval_seconds: float) -> None:
+        """Proxies in between cut silent connections. The first ping before the answer sends the head: from then on it
+        is a 200, and an error is an event. It counts as nothing said: another backend may still be tried."""
+        if self._is_http10 or now - max(self.last_at, self._pinged_at) < interval_seconds:
+            return
+        ping = self._tap.ping()
+        if not ping or self._is_released or self.held is not None:
+            return
+        exchange = self.exchange
+        chunk = b"%x\r\n%b\r\n" % (len(ping), ping)
+        if self._body is _HEAD or self._owes_head:
+            if not exchange.is_early:
+                exchange.is_early = True
+                exchange.status = 200
+                chunk = early_head(exchange.answer_lines) + chunk
+            self._owes_head = False
+        elif not self._frames:
+            return
+        self._pinged_at = now
+        try:
+            sent = self._client_send(chunk)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._finish(Outcome.CLIENT_GONE)
+            return
+        if sent != len(chunk):
+            self._lag(chunk[sent:])
 
     def _time_out(self, message: str, phase: Phase, *, is_final: bool = False) -> None:
         may_retry = self.exchange.answer_bytes == 0 and not is_final

@@ -1,35 +1,52 @@
 """Shell. All backends: started, restarted, withdrawn; and the index of which model is where.
 
-A *pool* is the set of backends that serve one model natively in one dialect; its key is what the scheduler queues by.
+A *pool* is the set of backends that can serve one model; its key is what the scheduler queues by. Any chat can be
+translated for any backend, so callers of all dialects wait in one queue; the operations that only some backends can do
+at all (embeddings, /api/show) have pools of their own where these differ.
 The index is rebuilt when a probe brings news (once in minutes), read on every request (one dict lookup).
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import trio
 
 from mrproxy.canonical.models import Model
+from mrproxy.canonical.request import Operation
 from mrproxy.config import Settings
 from mrproxy.counters import Counters
+from mrproxy.dialects.lanes import can_serve
 from mrproxy.errors import Code
 from mrproxy.link.snapshot import BackendSpec
 from mrproxy.sockets import Poller
 from mrproxy.upstream.backend import Backend
 
-_DIALECTS = ("openai", "ollama")
 _RESTART_SECONDS = (0.1, 10.0)
 
 
-class ModelPool:
-    """The backends of one model in one dialect. `key` is its queue."""
+# Operations of one group have the same backends (`can_serve`); all others are a group together, the chats.
+_GROUPS: Mapping[str, frozenset[Operation]] = {
+    "embeddings": frozenset({Operation.EMBEDDINGS, Operation.EMBED}),
+    "show": frozenset({Operation.SHOW}),
+    "count": frozenset({Operation.COUNT_TOKENS}),
+}
+_CHATS = "chats"
+_GROUP_OF = dict.fromkeys(Operation, _CHATS) | {
+    operation: group for group, operations in _GROUPS.items() for operation in operations
+}
 
-    __slots__ = ("backends", "key", "model")
+
+class ModelPool:
+    """The backends of one model. `key` is its queue; `straight` are the surfaces that all of them serve by themselves,
+    for which no attempt needs to choose a lane."""
+
+    __slots__ = ("backends", "key", "model", "straight")
 
     def __init__(self, key: str, model: str, backends: tuple[Backend, ...]) -> None:
         self.key = key
         self.model = model
         self.backends = backends
+        self.straight = frozenset.intersection(*(backend.straight(model) for backend in backends))
 
 
 class Registry:
@@ -44,7 +61,7 @@ class Registry:
         self._retiring: set[Backend] = set()
         self._scopes: dict[str, trio.CancelScope] = {}
         self._applying = trio.Lock()  # a reload by signal and one by command must not each start the same backend
-        self._pools: dict[str, dict[str, ModelPool]] = {dialect: {} for dialect in _DIALECTS}
+        self._pools: dict[Operation, dict[str, ModelPool]] = {operation: {} for operation in Operation}
         self._by_key: dict[str, ModelPool] = {}
 
     async def run(
@@ -143,9 +160,9 @@ class Registry:
 
     # What routing reads
 
-    def find(self, dialect: str, model: str) -> ModelPool | None:
-        """The pool of a model, or None when no backend of that dialect has ever shown it."""
-        return self._pools[dialect].get(model)
+    def find(self, operation: Operation, model: str) -> ModelPool | None:
+        """The pool of a model, or None when no backend that can do this has ever shown it."""
+        return self._pools[operation].get(model)
 
     def candidates(self, model: str) -> Sequence[Backend]:
         """For the scheduler: `model` is a pool's key."""
@@ -172,12 +189,11 @@ class Registry:
         for backend in self.backends.values():
             backend.probe_soon()
 
-    def models(self, dialect: str) -> list[Model]:
-        """Every model that can be asked for in this dialect, once, by name."""
+    def models(self) -> list[Model]:
+        """Every model, once, by name: whatever the dialect, all can be asked for."""
+        pools = self._pools[Operation.CHAT]
         return [
-            _merged(name, pool.backends)
-            for name, pool in sorted(self._pools[dialect].items())
-            if not _is_short(name, self._pools[dialect], pool)
+            _merged(name, pool.backends) for name, pool in sorted(pools.items()) if not _is_short(name, pools, pool)
         ]
 
     def running(self, allowed: frozenset[str] | None) -> list[msgspec.Raw]:
@@ -197,25 +213,29 @@ class Registry:
         return min(versions, key=_version_key, default="")
 
     def _rebuild(self) -> None:
-        pools: dict[str, dict[str, ModelPool]] = {}
-        for dialect in _DIALECTS:
-            found: dict[str, list[Backend]] = {}
-            for backend in self.backends.values():
-                if backend.serves(dialect):
-                    for name in _public_names(backend):
-                        found.setdefault(name, []).append(backend)
-            pools[dialect] = self._made(dialect, found)
-        self._pools = pools
-        self._by_key = {pool.key: pool for of_dialect in pools.values() for pool in of_dialect.values()}
+        groups = {_CHATS: self._made("", Operation.CHAT, {})}
+        for group, operations in _GROUPS.items():
+            groups[group] = self._made(f"{group}:", next(iter(operations)), groups[_CHATS])
+        self._pools = {operation: groups[_GROUP_OF[operation]] for operation in Operation}
+        self._by_key = {pool.key: pool for pools in groups.values() for pool in pools.values()}
         # News come from tasks, between the poller's batches: by its old time a breaker that has rested is still open.
         self._poller.now = self._poller.clock()
         self.changed()
 
-    def _made(self, dialect: str, found: dict[str, list[Backend]]) -> dict[str, ModelPool]:
-        """`llama3` and `llama3:latest` on the same backends are one queue."""
+    def _made(self, prefix: str, operation: Operation, chats: Mapping[str, ModelPool]) -> dict[str, ModelPool]:
+        """`llama3` and `llama3:latest` on the same backends are one queue, and so is a group that has all backends."""
+        found: dict[str, list[Backend]] = {}
+        for backend in self.backends.values():
+            if can_serve(backend.kind, operation):
+                for name in _public_names(backend):
+                    found.setdefault(name, []).append(backend)
         made: dict[str, ModelPool] = {}
         for name in sorted(found):
-            made[name] = ModelPool(f"{dialect}:{name}", name, tuple(found[name]))
+            backends = tuple(found[name])
+            same = chats.get(name)
+            if same is None or same.backends != backends:
+                same = ModelPool(f"{prefix}{name}", name, backends)
+            made[name] = same
         for name, pool in made.items():
             full = made.get(f"{name}:latest")
             if full is not None and full.backends == pool.backends:

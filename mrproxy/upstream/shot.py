@@ -120,6 +120,10 @@ class Shot:
         """The backend is withdrawn, or the process ends."""
         self._unfold().fail(error)
 
+    def crash(self) -> None:
+        """A bug in the code above."""
+        self._unfold().crash()
+
     def abandon(self) -> None:
         """The client left."""
         self._unfold().abandon()

@@ -1,14 +1,14 @@
 """Pure. /api/generate, both ways. How answers are read: `lines.py`; how they are written: `writing.py`.
 
 A prompt is wrapped in the model's template unless `raw`. `suffix` is what a template for infilling puts behind the
-answer, so that it cannot be raw. Engines that apply templates to chats only are asked with `chat_of`.
+answer, so that it cannot be raw. Engines that apply templates to chats only are asked by way of `monologue.py`.
 Sources: ollama docs/api.md, api/types.go (GenerateRequest), server/routes.go (GenerateHandler), v0.17.4
 (February 2026).
 """
 
 import msgspec
 
-from mrproxy.canonical.conversation import ChatRequest, Message, Role, Text, TextRequest
+from mrproxy.canonical.conversation import TextRequest
 from mrproxy.dialects.codec import AnswerContext, Encoded, Target
 from mrproxy.dialects.ollama.fields import TEXTS, Fields, invalid
 from mrproxy.dialects.ollama.lines import Answer, DocumentDecoder, StreamDecoder
@@ -74,29 +74,6 @@ def _prompt(request: TextRequest) -> str:
     if not isinstance(prompt, str):
         raise invalid("prompt", "Ollama takes prompts as text, not as tokens")
     return prompt
-
-
-def chat_of(request: TextRequest) -> ChatRequest:
-    """The chat that a prompt stands for which is not raw. Raises ClientError for what a chat cannot say."""
-    for name in ("suffix", "template", "context"):
-        if getattr(request, name):
-            raise invalid(name, "only an Ollama server knows what to do with it, and this model is on another")
-    system = (Message(Role.SYSTEM, (Text(request.system),)),) if request.system else ()
-    return ChatRequest(
-        model=request.model,
-        messages=(*system, Message(Role.USER, (*request.images, Text(_prompt(request))))),
-        sampling=request.sampling,
-        response_format=request.response_format,
-        thinking=request.thinking,
-        streams=request.streams,
-        include_usage=request.include_usage,
-        user=request.user,
-        keep_alive=request.keep_alive,
-        context_length=request.context_length,
-        engine_options=request.engine_options,
-        extras=request.extras,
-        warnings=request.warnings,
-    )
 
 
 class TextStreamDecoder(StreamDecoder):

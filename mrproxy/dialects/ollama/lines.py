@@ -7,7 +7,7 @@ Sources: ollama docs/api.md, api/types.go, server/routes.go (streamResponse), do
 (February 2026).
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -176,8 +176,10 @@ def _message_of(error: msgspec.Raw) -> str:
 
 
 def _unix_seconds(created_at: str | None) -> int:
+    """0 for what is no time, and for Go's zero, which is in the year 1."""
     try:
-        return int(datetime.fromisoformat(created_at or "").timestamp())
+        when = datetime.fromisoformat(created_at or "")
+        return max(0, int(when.replace(tzinfo=when.tzinfo or UTC).timestamp()))
     except (ValueError, OverflowError):
         return 0
 

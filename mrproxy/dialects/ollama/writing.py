@@ -121,7 +121,8 @@ class _Ending:
             "eval_duration": tokens.completion_ns,
         }
         said = b"".join(b',"%b":%d' % (name.encode(), count) for name, count in counts.items() if count is not None)
-        context = b"" if self.context is None else b',"context":' + msgspec.json.format(self.context, indent=-1)
+        # Numbers only: a line break in it is a space, and would end the line.
+        context = b"" if self.context is None else b',"context":' + bytes(self.context).replace(b"\n", b" ")
         return b',"done":true,"done_reason":' + _REASONS.get(self.reason, b'"stop"') + context + said
 
 

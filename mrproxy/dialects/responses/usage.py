@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from mrproxy.canonical.exchange import Usage
-from mrproxy.dialects.usage import MAX_DOCUMENT_BYTES, MAX_HELD_BYTES
+from mrproxy.dialects.usage import MAX_DOCUMENT_BYTES, MAX_HELD_BYTES, PING_COMMENT
 
 # After `usage` come at most a user's name and 16 pairs of metadata of 64 and 512 characters.
 _TAIL_BYTES = 16384
@@ -87,6 +87,10 @@ class ResponsesTap:
     def receive_whole(self, payload: bytes) -> None:
         self.receive_data(payload)
         self.finish()
+
+    def ping(self) -> bytes:
+        """A comment, between two events."""
+        return PING_COMMENT if self.marker and not self._held else b""
 
     def _receive_document(self, payload: bytes) -> None:
         self._size += len(payload)

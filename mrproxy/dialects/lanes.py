@@ -1,0 +1,74 @@
+"""Pure. The lane of an attempt: do bytes pass as they are, or is the request translated? Decided here and nowhere else.
+
+    straight      the backend serves the caller's own surface: its bytes go through, shallowly looked at
+    translating   it does not, or the bytes could not do what was asked: decoded and encoded anew, both ways
+
+Read next: `translation.py`, the other lane's machinery; `mrproxy/attempts.py`, which asks.
+"""
+
+import enum
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from mrproxy.canonical.request import Operation
+from mrproxy.canonical.surface import Surface
+
+
+class Lane(enum.StrEnum):
+    """As in the journal, and in the header `x-mrproxy-lane`."""
+
+    STRAIGHT = "straight"
+    TRANSLATING = "translating"
+
+
+def choose_lane(
+    surface: Surface,
+    native: AbstractSet[Surface],
+    body: bytes,
+    *,
+    is_checked: bool = False,
+    has_context_length: bool = False,
+) -> Lane:
+    """`native`: what the backend serves. `is_checked`: the caller wants its structured output checked on the way out.
+
+    `has_context_length`: a context length is configured for the model on this Ollama backend. Only Ollama's own surface
+    can say it (`options.num_ctx`); without it a request through `/v1` makes Ollama load the model anew.
+    """
+    if surface not in native or is_checked:
+        return Lane.TRANSLATING
+    if has_context_length and surface is not Surface.OLLAMA:
+        return Lane.TRANSLATING
+    if surface is Surface.RESPONSES and not _is_stateless(body):
+        return Lane.TRANSLATING
+    return Lane.STRAIGHT
+
+
+class _State(msgspec.Struct, gc=False):
+    store: bool | None = None
+    previous_response_id: str | None = None
+
+
+_state = msgspec.json.Decoder(_State)
+
+
+def _is_stateless(body: bytes) -> bool:
+    """What is to be stored, or refers to what is, is ours: it must be found again whichever backend answers next."""
+    try:
+        state = _state.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True  # whoever reads it will say what is wrong
+    return state.store is False and state.previous_response_id is None
+
+
+def can_serve(kind: str, operation: Operation) -> bool:
+    """Whether a backend of this kind can do it in some lane."""
+    match operation:
+        case Operation.SHOW:
+            return kind == "ollama"
+        case Operation.COUNT_TOKENS:
+            return kind == "anthropic"
+    return operation not in _EMBEDDINGS or kind != "anthropic"  # Anthropic has no embeddings API
+
+
+_EMBEDDINGS = frozenset({Operation.EMBEDDINGS, Operation.EMBED})

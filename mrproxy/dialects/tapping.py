@@ -1,0 +1,99 @@
+"""Pure. The tap of the translating lane: an engine's bytes in, the caller's bytes out.
+
+It stands where the straight lane's taps stand (`usage.py`), so the relay needs no second way to move bytes: what is
+forwarded is what `receive_data` returns. A document comes out at the end, whole, with its length known; a stream as it
+arrives, one write for one read.
+"""
+
+from typing import Protocol
+
+from mrproxy.canonical.capture import Body
+from mrproxy.canonical.deltas import (
+    Delta,
+    Failure,
+    Report,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallArguments,
+    ToolCallBegin,
+)
+from mrproxy.canonical.exchange import Usage
+from mrproxy.dialects.codec import AnswerDecoder, AnswerEncoder
+
+_GENERATED = (TextDelta, ThinkingDelta, ToolCallBegin, ToolCallArguments)
+
+
+class Check(Protocol):
+    """Structured output, looked at as it passes: `dialects/schema.py`."""
+
+    def receive_text(self, text: str) -> None: ...
+    def finish(self) -> str | None: ...
+
+
+class TranslatingTap:
+    """`failure` is why the answer cannot go on, in words; empty while it can. `is_document`: it says all at its end."""
+
+    __slots__ = ("_check", "_decoder", "_encoder", "events", "failure", "is_document", "kept", "usage")
+    cuts = True
+    marker = b""
+    tail = b""
+    is_aligned = False
+
+    def __init__(
+        self, decoder: AnswerDecoder, encoder: AnswerEncoder, *, is_document: bool, check: Check | None = None
+    ) -> None:
+        self._decoder = decoder
+        self._encoder = encoder
+        self._check = check
+        self.kept: Body | None = None  # while bodies are captured: what the caller gets
+        self.is_document = is_document
+        self.usage: Usage | None = None
+        self.events = 0
+        self.failure = ""
+
+    @property
+    def content_type(self) -> bytes:
+        return self._encoder.content_type
+
+    def receive_data(self, payload: bytes) -> bytes:
+        return self._pass_on(self._decoder.receive_data(payload))
+
+    def finish(self) -> bytes:
+        out = self._pass_on(self._decoder.finish())
+        if self.failure:
+            return out
+        if self._check is not None and (reason := self._check.finish()):
+            self.failure = f"the model's output is not what was asked for: {reason}"
+            return out
+        last = self._encoder.finish()
+        if self.kept is not None:
+            self.kept.receive_data(last)
+        return out + last
+
+    def receive_whole(self, payload: bytes) -> None:
+        """Never: a tap that cuts gets its answer in pieces."""
+        self.receive_data(payload)
+
+    def ping(self) -> bytes:
+        return self._encoder.ping()
+
+    def _pass_on(self, deltas: list[Delta]) -> bytes:
+        if not deltas or self.failure:
+            return b""
+        for delta in deltas:
+            if isinstance(delta, _GENERATED):
+                self.events += 1
+                if self._check is not None and type(delta) is TextDelta and not delta.choice:
+                    self._check.receive_text(delta.text)
+            elif isinstance(delta, Report):
+                tokens = delta.tokens
+                if tokens.prompt_tokens is not None or tokens.completion_tokens is not None:
+                    self.usage = Usage(tokens.prompt_tokens, tokens.completion_tokens)
+            elif isinstance(delta, Failure):
+                self.failure = delta.message
+                deltas = deltas[: deltas.index(delta)]
+                break
+        out = self._encoder.send(deltas)
+        if self.kept is not None:
+            self.kept.receive_data(out)
+        return out

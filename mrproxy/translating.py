@@ -1,0 +1,139 @@
+"""Shell. One request in the translating lane: read once, written for each backend that is tried, kept at its end.
+
+The shell around `dialects/translation.py`: it fetches the images that an engine needs as bytes, finds the response
+that a Responses request continues, and stores the one that it makes. One per request; the straight lane makes none.
+Read first: `attempts.py`, which asks for it; `dialects/lanes.py`, which says when.
+"""
+
+from mrproxy.accept.client import Client
+from mrproxy.accept.heads import Head
+from mrproxy.canonical.conversation import ChatRequest, EmbeddingRequest
+from mrproxy.canonical.exchange import Exchange
+from mrproxy.canonical.request import Operation
+from mrproxy.dialects.codec import AnswerContext, Target
+from mrproxy.dialects.responses.answers import ResponsesDocumentEncoder, ResponsesStreamEncoder
+from mrproxy.dialects.responses.listing import find_item
+from mrproxy.dialects.responses.requests import decode_request, extend, previous_not_found
+from mrproxy.dialects.responses.store import StoredResponse
+from mrproxy.dialects.schema import OutputCheck
+from mrproxy.dialects.translation import Asked, Translation, needs_bytes, read_asked, translate
+from mrproxy.errors import ClientError, Code, ProxyError
+from mrproxy.identity.callers import Caller
+from mrproxy.stages import Stages
+from mrproxy.upstream.backend import Backend
+
+_TRACE_HEADERS = (b"traceparent", b"tracestate")  # W3C Trace Context
+
+
+class Translating:
+    """`read` and `check` raise ClientError; `write` too, and Departed."""
+
+    __slots__ = (
+        "_asked", "_body", "_caller", "_earlier", "_exchange", "_head", "_lines", "_model", "_stages", "translation",
+    )  # fmt: skip
+
+    def __init__(self, head: Head, body: bytes, model: str, exchange: Exchange, caller: Caller, stages: Stages) -> None:
+        self._head = head
+        self._body = body
+        self._model = model
+        self._exchange = exchange
+        self._caller = caller
+        self._stages = stages
+        self._earlier: StoredResponse | None = None
+        self._asked: Asked | None = None
+        self._lines: bytes | None = None  # the answer's header lines, without an attempt's warnings
+        self.translation: Translation | None = None
+
+    def read(self) -> Asked:
+        """What the caller wants; the body is decoded the first time."""
+        if self._asked is None:
+            route = self._head.route
+            if route.operation is Operation.RESPONSES:
+                self._asked = self._read_response()
+            else:
+                self._asked = read_asked(route.dialect.name, route.operation, self._body)
+        return self._asked
+
+    async def write(self, client: Client, backend: Backend) -> bytes:
+        """The whole request for this backend, ready to be sent; `translation` has the tap for its answer."""
+        asked = self.read()
+        urls = needs_bytes(backend.kind, asked)
+        if urls:
+            await client.fiber.become_task()
+            self._asked = asked = asked.with_images(await self._stages.images.fetch_all(urls))
+        exchange, stages = self._exchange, self._stages
+        request_id = exchange.request_id.decode("latin-1")
+        target = Target(
+            kind=backend.kind,
+            model=backend.own_name(self._model),
+            context_length=backend.context_length(self._model),
+            is_context_fixed=stages.settings.num_ctx_fixed,
+        )
+        context = AnswerContext(request_id, self._model, stages.clock(), _wants_usage(asked))
+        self.translation = translation = translate(asked, target, context, self._check(asked))
+        if exchange.capture is not None:
+            translation.tap.kept = exchange.capture.answer
+        if self._lines is None:
+            self._lines = exchange.answer_lines
+        exchange.answer_lines = self._lines + warning_lines(translation.warnings)
+        http = self._head.http
+        trace = [(name, value) for name in _TRACE_HEADERS if (value := http.get(name)) is not None]
+        lines = b"".join([b"%b: %b\r\n" % header for header in trace])
+        return backend.endpoint.translated_request(translation.path, lines, translation.body, exchange.request_id)
+
+    def completed(self) -> None:
+        """The client has the whole answer: a response is stored, unless the caller said not to."""
+        asked, translation = self._asked, self.translation
+        if asked is None or translation is None or asked.response is None or not asked.response.store:
+            return
+        encoder = translation.encoder
+        assert isinstance(encoder, ResponsesStreamEncoder | ResponsesDocumentEncoder)
+        stored = StoredResponse.of(asked.response, encoder, self._earlier)
+        self._stages.responses.put(self._caller.flow_id, stored, self._stages.poller.now)
+
+    def stream_error(self, error: ProxyError) -> bytes:
+        """What ends a stream that has begun, in the caller's dialect."""
+        translation = self.translation
+        if translation is not None and isinstance(translation.encoder, ResponsesStreamEncoder):
+            return translation.encoder.fail(error.message)
+        return self._head.route.dialect.encode_stream_error(error, self._exchange.request_id)
+
+    def _read_response(self) -> Asked:
+        stages, owner = self._stages, self._caller.flow_id
+        now = stages.poller.now
+        store = stages.responses
+        response = decode_request(self._body, lambda item_id: find_item(store, owner, item_id, now))
+        chat = response.chat
+        if response.previous_response_id is not None:
+            self._earlier = store.get(owner, response.previous_response_id, now)
+            if self._earlier is None:
+                raise previous_not_found(response.previous_response_id)
+            chat = extend(response, self._earlier.turn.conversation())
+        route = self._head.route
+        return Asked(route.dialect.name, route.operation, chat, response)
+
+    def _check(self, asked: Asked) -> OutputCheck | None:
+        """If the caller wants its structured output checked."""
+        if not self._head.is_checked or not isinstance(asked.request, ChatRequest):
+            return None
+        wanted = asked.request.response_format
+        if wanted is None:
+            raise ClientError(
+                Code.INVALID_FIELD, "x-mrproxy-validate: there is no schema to check the output against", param=None
+            )
+        return OutputCheck(wanted)
+
+
+def _wants_usage(asked: Asked) -> bool:
+    return isinstance(asked.request, EmbeddingRequest) or asked.request.include_usage
+
+
+def warning_lines(warnings: tuple[str, ...]) -> bytes:
+    """`warning` header lines (RFC 7234 §5.5, code 299): one for each field that could not be passed on."""
+    return b"".join([b'warning: 299 mrproxy "%b"\r\n' % _quoted(text) for text in dict.fromkeys(warnings)])
+
+
+def _quoted(text: str) -> bytes:
+    """A quoted-string of printable ASCII (RFC 9110 §5.6.4); it may hold what a caller wrote."""
+    plain = "".join(each if " " <= each <= "~" and each not in '"\\' else "?" for each in text)
+    return plain[:300].encode("ascii")
