@@ -1,5 +1,7 @@
 """Shell. `bench mock vllm|ollama|anthropic`: one mock engine in this process."""
 
+from typing import Any
+
 import click
 
 from bench.backends.build import serve_mock
@@ -66,15 +68,7 @@ def _parse_native(text: str) -> tuple[str, ...]:
 @click.option("--seed", default=1, show_default=True)
 @click.option("--fault", "faults", multiple=True, help=FAULT_HELP)
 def mock(
-    kind: str,
-    host: str,
-    port: int | None,
-    models: tuple[str, ...],
-    faults: tuple[str, ...],
-    tool_style: str | None,
-    reasoning_field: str,
-    native: tuple[str, ...],
-    **options: float,
+    kind: str, host: str, port: int | None, models: tuple[str, ...], faults: tuple[str, ...], **options: Any
 ) -> None:
     """A mock inference engine, faithful on the wire; control routes under /_mock/."""
     settings = EngineSettings(
@@ -93,9 +87,9 @@ def mock(
         keep_alive_seconds=options["keep_alive_s"],
         max_loaded_models=int(options["max_loaded_models"]),
         num_ctx=int(options["num_ctx"]),
-        tool_style=tool_style or DEFAULT_TOOL_STYLES[kind],
-        reasoning_field=reasoning_field,
-        native=native,
+        tool_style=options["tool_style"] or DEFAULT_TOOL_STYLES[kind],
+        reasoning_field=options["reasoning_field"],
+        native=options["native"],
         seed=int(options["seed"]),
     )
     try:

@@ -39,6 +39,7 @@ _DETAILS = {"parent_model": "", "format": "gguf", "family": "llama", "families":
 _DETAILS |= {"parameter_size": "3.2B", "quantization_level": "Q4_K_M"}
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 _JSON = "application/json; charset=utf-8"
+_ROOT = b"Ollama is running"
 FAILURE = (b'{"error":"mock fault: error_event"}\n',)
 # What /api/generate gives back to be sent again: token ids of the conversation so far.
 _CONTEXT = [151644, 872, 198, 151645]
@@ -87,8 +88,8 @@ class Ollama:
         self._count = 0
         self.names = [model if ":" in model else f"{model}:latest" for model in settings.models]
         self.routes: dict[tuple[bytes, bytes], Callable[[Request, int], Reply | Work]] = {
-            (b"POST", b"/api/chat"): self._chat,
-            (b"POST", b"/api/generate"): self._generate,
+            (b"POST", b"/api/chat"): lambda request, now: self._answer(request, chat_fields, now),
+            (b"POST", b"/api/generate"): lambda request, now: self._answer(request, generate_fields, now),
             (b"POST", b"/api/embed"): self._embed,
             (b"POST", b"/api/embeddings"): self._embeddings,
             (b"POST", b"/api/show"): self._show,
@@ -97,8 +98,8 @@ class Ollama:
             (b"GET", b"/api/ps"): self._ps,
             (b"GET", b"/api/version"): lambda _request, now: self.heads.json(200, {"version": VERSION}, now),
             (b"HEAD", b"/api/version"): lambda _request, now: self.heads.json(200, {"version": VERSION}, now),
-            (b"GET", b"/"): self._root,
-            (b"HEAD", b"/"): self._root,
+            (b"GET", b"/"): lambda _request, now: self.heads.reply(200, _ROOT, "text/plain; charset=utf-8", now),
+            (b"HEAD", b"/"): lambda _request, now: self.heads.reply(200, _ROOT, "text/plain; charset=utf-8", now),
         }
 
     def answer(self, request: Request, now_utc: int) -> Reply | Work:
@@ -132,11 +133,12 @@ class Ollama:
             return None
         return f"{full}!{fault}" if fault else full
 
-    def _unknown(self, model: str, now_utc: int) -> Reply:
-        return self.error(404, f"model '{model}' not found", now_utc)
-
-    def _root(self, _request: Request, now_utc: int) -> Reply:
-        return self.heads.reply(200, b"Ollama is running", "text/plain; charset=utf-8", now_utc)
+    def require(self, model: str) -> str:
+        """The same; Refusal if it is not known."""
+        full = self.resolve(model)
+        if full is None:
+            raise Refusal(f"model '{model}' not found", status=404)
+        return full
 
     def _tags(self, _request: Request, now_utc: int) -> Reply:
         models = [_card(name) | {"modified_at": _MODIFIED_AT} for name in self.names]
@@ -152,9 +154,7 @@ class Ollama:
 
     def _show(self, request: Request, now_utc: int) -> Reply:
         wanted = _decode_model(request.body)
-        name = self.resolve(wanted.model or wanted.name)
-        if name is None:
-            return self._unknown(wanted.model or wanted.name, now_utc)
+        name = self.require(wanted.model or wanted.name)
         info = {"general.architecture": "llama", "llama.context_length": 131072, "llama.embedding_length": 3072}
         answer = {"modelfile": f"FROM {name}", "parameters": "", "template": "{{ .Prompt }}", "details": _DETAILS}
         capabilities = ["completion", "embedding", "tools", "thinking", "vision"]
@@ -163,8 +163,7 @@ class Ollama:
 
     def _embed(self, request: Request, now_utc: int) -> Reply:
         wanted = _decode_embed(request.body)
-        if self.resolve(wanted.model) is None:
-            return self._unknown(wanted.model, now_utc)
+        self.require(wanted.model)
         texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
         dimensions = wanted.dimensions or self._settings.embedding_dimensions
         vectors = [embed_text(text, dimensions, self._settings.seed) for text in texts]
@@ -179,29 +178,17 @@ class Ollama:
 
     def _embeddings(self, request: Request, now_utc: int) -> Reply:
         wanted = _decode_embed(request.body)
-        if self.resolve(wanted.model) is None:
-            return self._unknown(wanted.model, now_utc)
+        self.require(wanted.model)
         vector = embed_text(wanted.prompt, self._settings.embedding_dimensions, self._settings.seed)
         return self.heads.json(200, {"embedding": vector}, now_utc)
 
-    def _chat(self, request: Request, now_utc: int) -> Reply | Work:
-        wanted = _decode_generate(request.body)
-        plain = self._work(request, wanted, bool(wanted.messages), _chat_text, now_utc)
-        return self._choose_answer(wanted, plain, chat_fields, now_utc)
-
-    def _generate(self, request: Request, now_utc: int) -> Reply | Work:
-        wanted = _decode_generate(request.body)
-        plain = self._work(request, wanted, bool(wanted.prompt), _generate_text, now_utc)
-        return self._choose_answer(wanted, plain, generate_fields, now_utc)
-
-    def _choose_answer(
-        self, wanted: GenerateRequest, plain: Reply | Work, fields: Fields, now_utc: int
-    ) -> Reply | Work:
+    def _answer(self, request: Request, fields: Fields, now_utc: int) -> Reply | Work:
         """The plain answer, or the one that the prompt chooses."""
+        wanted = _decode_generate(request.body)
+        plain = self._work(request, wanted, lambda text: fields(text, "", []), now_utc)
         if not (wanted.is_special or _may_be_special(wanted)) or not isinstance(plain, Work):
             return plain
-        limit = read_limit(wanted.options)
-        prompt = read_prompt(wanted, limit)
+        prompt = read_prompt(wanted, read_limit(wanted.options))
         if not plain.completion_tokens or not (wanted.is_special or prompt.is_special):
             return plain
         return self._script(wanted, prompt, plain, fields, now_utc)
@@ -229,27 +216,17 @@ class Ollama:
             reasoning_tokens=script.reasoning_tokens,
         )
 
-    def _work(
-        self,
-        request: Request,
-        wanted: GenerateRequest,
-        has_prompt: bool,
-        text_field: TextField,
-        now_utc: int,
-    ) -> Reply | Work:
+    def _work(self, request: Request, wanted: GenerateRequest, text_field: TextField, now_utc: int) -> Reply | Work:
         if not wanted.model:
-            return self.error(400, "model is required", now_utc)
-        model = self.resolve(wanted.model)
-        if model is None:
-            return self._unknown(wanted.model, now_utc)
-        keep_alive = parse_keep_alive(wanted.keep_alive)
+            raise Refusal("model is required")
+        model = self.require(wanted.model)
+        keep_alive, has_prompt = parse_keep_alive(wanted.keep_alive), bool(wanted.messages or wanted.prompt)
         if not has_prompt and keep_alive == 0:
             self._residency.unload(split_model(model)[0])
             answer = {"model": wanted.model, "created_at": _rfc3339(now_utc)} | text_field("") | {"done": True}
             return self.heads.json(200, answer | {"done_reason": "unload"}, now_utc)
         self._count += 1
         limit = read_limit(wanted.options)
-        tokens = limit or self._settings.answer_tokens
         reason = "load" if not has_prompt else "length" if limit else "stop"
         prompt_tokens = count_prompt_tokens(len(request.body))
         final = _final_event(wanted.model, text_field, reason, prompt_tokens if has_prompt else None, now_utc)
@@ -258,7 +235,7 @@ class Ollama:
             route=request.path.decode(),
             id=f"ollama-{self._count}",
             prompt_tokens=prompt_tokens,
-            completion_tokens=tokens if has_prompt else 0,
+            completion_tokens=(limit or self._settings.answer_tokens) if has_prompt else 0,
             # An empty prompt only loads the model: one event, which is also the whole answer.
             stream=wanted.stream is not False and has_prompt,
             head=self.heads.stream("application/x-ndjson", now_utc),
@@ -273,7 +250,7 @@ class Ollama:
             keep_alive_seconds=keep_alive,
             fault=split_model(model)[1],
             failure=FAILURE,
-            num_ctx=int((wanted.options or {}).get("num_ctx") or self._settings.num_ctx),
+            num_ctx=_read_integer(wanted.options, "num_ctx", 0) or self._settings.num_ctx,
         )
 
 
@@ -285,8 +262,15 @@ def _may_be_special(wanted: GenerateRequest) -> bool:
 
 def read_limit(options: dict[str, Any] | None) -> int | None:
     """`num_predict`; what is not positive means no limit."""
-    limit = int((options or {}).get("num_predict", -1))
+    limit = _read_integer(options, "num_predict", -1)
     return limit if limit > 0 else None
+
+
+def _read_integer(options: dict[str, Any] | None, name: str, default: int) -> int:
+    value = (options or {}).get(name, default)
+    if not isinstance(value, int | float):
+        raise Refusal(f'option "{name}" must be of type integer')
+    return int(value)
 
 
 def _card(name: str) -> dict[str, Any]:
@@ -312,14 +296,6 @@ def _final_event(
         return event | (_durations(timing, prompt_tokens, sent) if prompt_tokens is not None else {})
 
     return final
-
-
-def _chat_text(text: str) -> dict[str, Any]:
-    return {"message": {"role": "assistant", "content": text}}
-
-
-def _generate_text(text: str) -> dict[str, Any]:
-    return {"response": text}
 
 
 def _durations(timing: Timing, prompt_tokens: int, sent: int) -> dict[str, int]:

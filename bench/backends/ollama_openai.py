@@ -66,9 +66,9 @@ class OllamaWithOpenai:
     def answer(self, request: Request, now_utc: int) -> Reply | Work:
         path = request.path.split(b"?", 1)[0]
         route = self._routes.get((request.method, path))
+        if route is None and request.method == b"GET" and path.startswith(b"/v1/models/"):
+            route = self._show_model
         if route is None:
-            if request.method == b"GET" and path.startswith(b"/v1/models/"):
-                return self._show_model(path[11:].decode(), now_utc)
             return self._native.answer(request, now_utc)
         try:
             return route(request, now_utc)
@@ -97,21 +97,17 @@ class OllamaWithOpenai:
         # json.NewEncoder ends its output with a newline, and the middleware sets a bare content type.
         return self._native.heads.reply(200, msgspec.json.encode(value) + b"\n", "application/json", now_utc)
 
-    def _unknown_model(self, model: str, now_utc: int) -> Reply:
-        return self._openai_error(404, f"model '{model}' not found", now_utc)
-
     def _list_models(self, _request: Request, now_utc: int) -> Reply:
         return self._json({"object": "list", "data": [_card(name) for name in self._native.names]}, now_utc)
 
-    def _show_model(self, model: str, now_utc: int) -> Reply:
-        if self._native.resolve(model) is None:
-            return self._unknown_model(model, now_utc)
+    def _show_model(self, request: Request, now_utc: int) -> Reply:
+        model = request.path[11:].decode()
+        self._native.require(model)
         return self._json(_card(model), now_utc)
 
     def _embeddings(self, request: Request, now_utc: int) -> Reply:
         wanted = _decode_embedding(request.body)
-        if self._native.resolve(wanted.model) is None:
-            return self._unknown_model(wanted.model, now_utc)
+        self._native.require(wanted.model)
         if isinstance(wanted.input, list) and not all(isinstance(item, str) for item in wanted.input):
             raise Refusal("invalid input type")
         texts = input_texts(wanted.input)
@@ -201,9 +197,7 @@ class OllamaWithOpenai:
     def _work(
         self, request: Request, wanted: ChatRequest | CompletionRequest, limit: int | None, shape: Shape, now_utc: int
     ) -> Reply | Work:
-        model = self._native.resolve(wanted.model)
-        if model is None:
-            return self._unknown_model(wanted.model, now_utc)
+        model = self._native.require(wanted.model)
         prompt_tokens = count_prompt_tokens(len(request.body))
         reason = "stop" if limit is None else "length"
 

@@ -42,6 +42,7 @@ from bench.backends.vllm_shapes import (
     Json,
     Shape,
     chat_shape,
+    metrics_text,
     model_card,
     sse_event,
     text_shape,
@@ -76,7 +77,9 @@ class Vllm:
             (b"POST", b"/v1/completions"): self._completion,
             (b"POST", b"/v1/embeddings"): self._embeddings,
             (b"GET", b"/v1/models"): self._list_models,
-            (b"GET", b"/metrics"): self._metrics,
+            (b"GET", b"/metrics"): lambda _request, now: self.heads.reply(
+                200, metrics_text(self._counts(), self._settings), "text/plain; version=0.0.4; charset=utf-8", now
+            ),
             (b"GET", b"/health"): lambda _request, now: self.heads.reply(200, b"", "", now),
             (b"GET", b"/ping"): lambda _request, now: self.heads.reply(200, b"", "", now),
             (b"GET", b"/version"): lambda _request, now: self.heads.json(200, {"version": VERSION}, now),
@@ -85,18 +88,18 @@ class Vllm:
     def answer(self, request: Request, now_utc: int) -> Reply | Work:
         path = request.path.split(b"?", 1)[0]
         route = self._routes.get((request.method, path))
-        if route is not None:
-            try:
-                return route(request, now_utc)
-            except msgspec.MsgspecError as exc:
-                return self.error(400, str(exc), now_utc)
-            except Refusal as exc:
-                return self.error(exc.status, exc.message, now_utc, exc.param)
-        if request.method == b"GET" and path.startswith(b"/v1/models/"):
-            return self._show_model(path[11:].decode(), now_utc)
-        if any(known == path for _, known in self._routes):
-            return self.error(405, "Method Not Allowed", now_utc)
-        return self.error(404, "Not Found", now_utc)
+        if route is None and request.method == b"GET" and path.startswith(b"/v1/models/"):
+            route = self._show_model
+        if route is None:
+            if any(known == path for _, known in self._routes):
+                return self.error(405, "Method Not Allowed", now_utc)
+            return self.error(404, "Not Found", now_utc)
+        try:
+            return route(request, now_utc)
+        except msgspec.MsgspecError as exc:
+            return self.error(400, str(exc), now_utc)
+        except Refusal as exc:
+            return self.error(exc.status, exc.message, now_utc, exc.param)
 
     def error(self, status: int, message: str, now_utc: int, param: str | None = None, extra: bytes = b"") -> Reply:
         kind = _ERROR_TYPES.get(status, "InternalServerError" if status >= 500 else "BadRequestError")
@@ -107,32 +110,19 @@ class Vllm:
         """vLLM has no queue limit of its own; this is for `--queue-limit`."""
         return self.error(503, "The engine's waiting queue is full.", now_utc)
 
-    def _metrics(self, _request: Request, now_utc: int) -> Reply:
-        counts, label = self._counts(), f'{{engine="0",model_name="{self._settings.models[0]}"}}'
-        gauges = {
-            "num_requests_running": counts.running,
-            "num_requests_waiting": counts.waiting,
-            "kv_cache_usage_perc": min(1.0, counts.running / self._settings.max_num_seqs),
-        }
-        totals = {"prompt_tokens_total": counts.prompt_tokens, "generation_tokens_total": counts.generation_tokens}
-        lines = [f"# TYPE vllm:{name} gauge\nvllm:{name}{label} {float(value)}\n" for name, value in gauges.items()]
-        lines += [f"# TYPE vllm:{name} counter\nvllm:{name}{label} {float(value)}\n" for name, value in totals.items()]
-        kind = "text/plain; version=0.0.4; charset=utf-8"
-        return self.heads.reply(200, "".join(lines).encode(), kind, now_utc)
-
     def resolve(self, model: str) -> str | None:
         """The model as it is called here; None if it is not served. A fault suffix does not count."""
         return model if split_model(model)[0] in self._models else None
 
-    def _unknown_model(self, model: str, now_utc: int) -> Reply | None:
-        """The refusal of a model that is not served here."""
-        if self.resolve(model) is not None:
-            return None
-        return self.error(404, f"The model `{model}` does not exist.", now_utc, "model")
+    def _require(self, model: str) -> None:
+        if self.resolve(model) is None:
+            raise Refusal(f"The model `{model}` does not exist.", "model", 404)
 
-    def _show_model(self, model: str, now_utc: int) -> Reply:
+    def _show_model(self, request: Request, now_utc: int) -> Reply:
+        model = request.path.split(b"?", 1)[0][11:].decode()
         card = model_card(model, MAX_MODEL_LEN, now_utc)
-        return self._unknown_model(model, now_utc) or self.heads.json(200, card, now_utc)
+        self._require(model)
+        return self.heads.json(200, card, now_utc)
 
     def _list_models(self, _request: Request, now_utc: int) -> Reply:
         cards = [model_card(model, MAX_MODEL_LEN, now_utc) for model in self._settings.models]
@@ -140,9 +130,7 @@ class Vllm:
 
     def _embeddings(self, request: Request, now_utc: int) -> Reply:
         wanted = _decode_embedding(request.body)
-        refusal = self._unknown_model(wanted.model, now_utc)
-        if refusal is not None:
-            return refusal
+        self._require(wanted.model)
         dimensions = self._settings.embedding_dimensions if wanted.dimensions is None else wanted.dimensions
         if dimensions < 1:
             return self.error(400, "dimensions must be greater than 0", now_utc, "dimensions")
@@ -228,9 +216,7 @@ class Vllm:
         make_shape: Callable[[str, str, int], Shape],
         now_utc: int,
     ) -> Reply | Work:
-        refusal = self._unknown_model(wanted.model, now_utc)
-        if refusal is not None:
-            return refusal
+        self._require(wanted.model)
         if limit is not None and limit < 1:
             return self.error(400, f"max_tokens must be at least 1, got {limit}.", now_utc, "max_tokens")
         shape = make_shape(self._next_id(), wanted.model, now_utc)

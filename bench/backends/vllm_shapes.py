@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from bench.backends.work import TOKEN_TEXT, escape_template
+from bench.backends.settings import EngineSettings
+from bench.backends.work import TOKEN_TEXT, Counts, escape_template
 
 _SLOT = "@@TOKEN@@"
 Json = dict[str, Any]
@@ -77,6 +78,20 @@ def model_card(model: str, max_model_len: int, now_utc: int) -> Json:
     permission |= {"organization": "*", "group": None, "is_blocking": False}
     card = {"id": model, "object": "model", "created": now_utc, "owned_by": "vllm", "root": model, "parent": None}
     return card | {"max_model_len": max_model_len, "permission": [permission]}
+
+
+def metrics_text(counts: Counts, settings: EngineSettings) -> bytes:
+    """What `/metrics` says, as far as gateways look at it."""
+    label = f'{{engine="0",model_name="{settings.models[0]}"}}'
+    gauges = {
+        "num_requests_running": counts.running,
+        "num_requests_waiting": counts.waiting,
+        "kv_cache_usage_perc": min(1.0, counts.running / settings.max_num_seqs),
+    }
+    totals = {"prompt_tokens_total": counts.prompt_tokens, "generation_tokens_total": counts.generation_tokens}
+    lines = [f"# TYPE vllm:{name} gauge\nvllm:{name}{label} {float(value)}\n" for name, value in gauges.items()]
+    lines += [f"# TYPE vllm:{name} counter\nvllm:{name}{label} {float(value)}\n" for name, value in totals.items()]
+    return "".join(lines).encode()
 
 
 def sse_event(value: Json) -> bytes:
