@@ -252,7 +252,7 @@ class Attempts:
         if lane is Lane.STRAIGHT:
             return self._payload(backend)
         if self.translating is None:
-            self.translating = Translating(head, request.body, exchange.model, exchange, self.caller, self._stages)
+            self.translating = Translating(head, request, exchange, self.caller, self._stages)
         payload = await self.translating.write(self._client, backend)
         assert self.translating.translation is not None
         self._tap = self.translating.translation.tap

@@ -9,7 +9,7 @@ from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.canonical.conversation import ChatRequest, EmbeddingRequest
 from mrproxy.canonical.exchange import Exchange
-from mrproxy.canonical.request import Operation
+from mrproxy.canonical.request import Operation, Request
 from mrproxy.dialects.codec import AnswerContext, Target
 from mrproxy.dialects.responses.answers import ResponsesDocumentEncoder, ResponsesStreamEncoder
 from mrproxy.dialects.responses.listing import find_item
@@ -29,13 +29,13 @@ class Translating:
     """`read` and `check` raise ClientError; `write` too, and Departed."""
 
     __slots__ = (
-        "_asked", "_body", "_caller", "_earlier", "_exchange", "_head", "_lines", "_model", "_stages", "translation",
+        "_asked", "_caller", "_earlier", "_exchange", "_head", "_lines", "_model", "_request", "_stages", "translation",
     )  # fmt: skip
 
-    def __init__(self, head: Head, body: bytes, model: str, exchange: Exchange, caller: Caller, stages: Stages) -> None:
+    def __init__(self, head: Head, request: Request, exchange: Exchange, caller: Caller, stages: Stages) -> None:
         self._head = head
-        self._body = body
-        self._model = model
+        self._request = request
+        self._model = exchange.model  # the pool's name for it
         self._exchange = exchange
         self._caller = caller
         self._stages = stages
@@ -51,7 +51,7 @@ class Translating:
             if route.operation is Operation.RESPONSES:
                 self._asked = self._read_response()
             else:
-                self._asked = read_asked(route.dialect.name, route.operation, self._body)
+                self._asked = read_asked(route.dialect.name, route.operation, self._request.body)
         return self._asked
 
     async def write(self, client: Client, backend: Backend) -> bytes:
@@ -69,7 +69,7 @@ class Translating:
             context_length=backend.context_length(self._model),
             is_context_fixed=stages.settings.num_ctx_fixed,
         )
-        context = AnswerContext(request_id, self._model, stages.clock(), _wants_usage(asked))
+        context = AnswerContext(request_id, self._model, stages.clock(), self._wants_usage(asked))
         self.translation = translation = translate(asked, target, context, self._check(asked))
         if exchange.capture is not None:
             translation.tap.kept = exchange.capture.answer
@@ -102,7 +102,7 @@ class Translating:
         stages, owner = self._stages, self._caller.flow_id
         now = stages.poller.now
         store = stages.responses
-        response = decode_request(self._body, lambda item_id: find_item(store, owner, item_id, now))
+        response = decode_request(self._request.body, lambda item_id: find_item(store, owner, item_id, now))
         chat = response.chat
         if response.previous_response_id is not None:
             self._earlier = store.get(owner, response.previous_response_id, now)
@@ -111,6 +111,12 @@ class Translating:
             chat = extend(response, self._earlier.turn.conversation())
         route = self._head.route
         return Asked(route.dialect.name, route.operation, chat, response)
+
+    def _wants_usage(self, asked: Asked) -> bool:
+        """The shallow decode has put our own wish for usage into the body."""
+        return isinstance(asked.request, EmbeddingRequest) or (
+            asked.request.include_usage and not self._request.cuts_usage
+        )
 
     def _check(self, asked: Asked) -> OutputCheck | None:
         """If the caller wants its structured output checked."""
@@ -122,10 +128,6 @@ class Translating:
                 Code.INVALID_FIELD, "x-mrproxy-validate: there is no schema to check the output against", param=None
             )
         return OutputCheck(wanted)
-
-
-def _wants_usage(asked: Asked) -> bool:
-    return isinstance(asked.request, EmbeddingRequest) or asked.request.include_usage
 
 
 def warning_lines(warnings: tuple[str, ...]) -> bytes:

@@ -9,6 +9,7 @@ check are kept, and the digits themselves are checked each time; what is equal b
 import re
 
 from mrproxy.canonical.request import Operation
+from mrproxy.dialects.anthropic import ANTHROPIC
 from mrproxy.dialects.routes import Route, Way, find_route
 from mrproxy.errors import ClientError, Code
 from mrproxy.wire.http1 import Repetition, RequestHead, parse_request_head, split_length
@@ -57,6 +58,8 @@ class Head:
         self.route: Route = find_route(http.method, http.path, http.get(b"accept"), http.get(b"anthropic-version"))
         if http.relative.startswith(_ANTHROPIC):  # our prefix: a backend's path begins at /v1
             http.relative = http.relative[len(_ANTHROPIC) - 4 :]
+        if self.route.dialect is ANTHROPIC and http.get(b"anthropic-version") is None:
+            http.forward += b"anthropic-version: 2023-06-01\r\n"  # curl forgets it
         self.credential = find_credential(http)
         wants_check = http.get(b"x-mrproxy-validate") in (b"1", b"true")
         self.is_checked = wants_check and self.route.operation in _CHECKABLE

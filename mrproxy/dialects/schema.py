@@ -98,9 +98,9 @@ def _unevaluated_properties(validator: Any, rule: Any, instance: Any, schema: An
 
 def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     """Exact, as the numbers are written: 0.3 is a multiple of 0.1."""
-    if isinstance(instance, int | float) and not isinstance(instance, bool):
-        if (Fraction(repr(instance)) / Fraction(repr(divisor))).denominator != 1:
-            yield ValidationError(f"{instance!r} is not a multiple of {divisor!r}")
+    is_number = isinstance(instance, int | float) and not isinstance(instance, bool)
+    if is_number and (Fraction(repr(instance)) / Fraction(repr(divisor))).denominator != 1:
+        yield ValidationError(f"{instance!r} is not a multiple of {divisor!r}")
 
 
 def _unique_items(validator: Any, is_wanted: bool, instance: Any, _schema: Any) -> Iterator[ValidationError]:

@@ -155,7 +155,7 @@ def _turn(message: Message, place: str, warnings: list[str]) -> list[dict[str, o
         written[0]["thinking"] = "\n".join(thoughts)
     calls = [part for part in message.parts if isinstance(part, ToolCall)]
     if calls:
-        written[-1]["tool_calls"] = [_call(index, call, place) for index, call in enumerate(calls)]
+        written[-1]["tool_calls"] = [_call(index, call, warnings) for index, call in enumerate(calls)]
     return written
 
 
@@ -218,14 +218,16 @@ def _said(role: str, parts: list[Text | Image]) -> dict[str, object]:
     return written
 
 
-def _call(index: int, call: ToolCall, place: str) -> dict[str, object]:
+def _call(index: int, call: ToolCall, warnings: list[str]) -> dict[str, object]:
+    """A model that broke off wrote no object. A conversation must be able to go on from there."""
     arguments = call.arguments.strip() or "{}"
     try:
         OBJECT.decode(arguments)
+        written = msgspec.Raw(arguments.encode())
     except UNREADABLE:
-        raise invalid(place, f"the arguments of the call {call.id!r} are not a JSON object") from None
-    function = {"index": index, "name": call.name, "arguments": msgspec.Raw(arguments.encode())}
-    return {"id": call.id, "function": function}
+        _warn(warnings, "arguments of a tool call that are no JSON object are sent as the member INVALID_JSON of one")
+        written = msgspec.Raw(msgspec.json.encode({"INVALID_JSON": call.arguments}))
+    return {"id": call.id, "function": {"index": index, "name": call.name, "arguments": written}}
 
 
 def _warn(warnings: list[str], warning: str) -> None:
