@@ -213,8 +213,9 @@ def test_arguments_in_a_string_and_no_arguments_are_understood() -> None:
 
 
 def test_a_time_that_is_none_is_zero() -> None:
-    for wrong in (b'"yesterday"', b"null", b'"99999-01-01"', b'""'):
+    for wrong in (b'"yesterday"', b"null", b'"99999-01-01"', b'""', b'"0001-01-01T00:00:00Z"'):
         assert streamed(b'{"created_at":%b,"done":true}' % wrong)[0] == Begin()
+    assert streamed(b'{"created_at":"1970-01-01T00:00:07","done":true}')[0] == Begin(created=7)
 
 
 def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,10 +145,10 @@ def test_calls_are_written_with_index_id_and_an_object() -> None:
 
 
 @pytest.mark.parametrize("arguments", ["[1]", '{"a":', "null", "x", '"{}"'])
-def test_arguments_that_are_no_object_are_refused(arguments: str) -> None:
-    with pytest.raises(ClientError) as caught:
-        told(ToolCall("i", "f", arguments), role=Role.ASSISTANT)
-    assert caught.value.param == "messages[0]"
+def test_arguments_that_are_no_object_are_sent_in_one(arguments: str) -> None:
+    said, warnings = written(Message(Role.ASSISTANT, (ToolCall("i", "f", arguments), ToolCall("j", "f", arguments))))
+    assert json.loads(bytes(said[0]["tool_calls"][0]["function"]["arguments"])) == {"INVALID_JSON": arguments}
+    assert len(warnings) == 1
 
 
 def test_texts_and_images_share_a_message_while_they_do_not_alternate() -> None:
