@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from bench.backends.openai_json import count_prompt_tokens
-from bench.backends.prompts import URL_BYTES, Conversation, Prompt, Refusal, image_size
+from bench.backends.prompts import URL_BYTES, Conversation, Prompt, Refusal, image_size, refuses_malformed
 
 Json = Any
 # The second since 2026-10-21: no sampling parameters, no documents from the assistant, no citations from the user.
@@ -87,6 +87,7 @@ def sign(thinking: str) -> str:
     return f"EsMock{zlib.crc32(thinking.encode()):08x}=="
 
 
+@refuses_malformed
 def read_prompt(wanted: MessagesRequest, body: bytes, version: str) -> Prompt:
     """`version` is the API's; empty for an engine that has the route without its checks."""
     is_strict = bool(version)

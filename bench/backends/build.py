@@ -46,10 +46,10 @@ def id_source(seed: int) -> Callable[[], str]:
 def build_server(settings: EngineSettings, reactor: Reactor) -> MockServer:
     stats = Stats()
     engine = Engine(settings, reactor, stats)
-    return MockServer(settings, _build_dialect(settings, engine, stats), engine, stats, reactor)
+    return MockServer(settings, build_dialect(settings, engine, stats), engine, stats, reactor)
 
 
-def _build_dialect(settings: EngineSettings, engine: Engine, stats: Stats) -> Dialect:
+def build_dialect(settings: EngineSettings, engine: Engine, stats: Stats) -> Dialect:
     if settings.kind == "anthropic":
         return Anthropic(settings, id_source(settings.seed))
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bench.backends.openai_prompts import read_tools
-from bench.backends.prompts import Conversation, Prompt, Refusal
+from bench.backends.prompts import Conversation, Prompt, Refusal, refuses_malformed
 
 Json = Any
 THINK_LEVELS = ("high", "medium", "low", "max")
@@ -72,6 +72,7 @@ class Message(msgspec.Struct):
 _decode_message = msgspec.json.Decoder(Message).decode
 
 
+@refuses_malformed
 def read_prompt(wanted: GenerateRequest, limit: int | None) -> Prompt:
     """Raises Refusal or msgspec's errors for what the engine answers with 400."""
     heard = Conversation()

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from bench.backends.openai_json import ChatRequest, CompletionRequest
-from bench.backends.prompts import URL_BYTES, Conversation, Prompt, Refusal, image_url_size
+from bench.backends.prompts import URL_BYTES, Conversation, Prompt, Refusal, image_url_size, refuses_malformed
 
 Json = Any
 OLLAMA_EFFORTS = ("high", "medium", "low", "max", "none")
 
 
+@refuses_malformed
 def read_chat(wanted: ChatRequest, is_ollama: bool = False) -> Prompt:
     """Raises Refusal for what the engine answers with 400."""
     heard = Conversation()
@@ -37,6 +38,7 @@ def read_chat(wanted: ChatRequest, is_ollama: bool = False) -> Prompt:
     )
 
 
+@refuses_malformed
 def read_completion(wanted: CompletionRequest) -> list[Prompt]:
     """One per prompt: a text, several texts, token ids, or several lists of them."""
     given = msgspec.json.decode(wanted.prompt)

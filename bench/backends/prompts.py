@@ -14,11 +14,12 @@ Read next: `scripts.py`, the answer token by token.
 
 import base64
 import binascii
+import functools
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -134,6 +135,25 @@ def may_be_special(messages: Iterable[msgspec.Raw]) -> bool:
 def is_special_text(text: str) -> bool:
     """The same for a prompt that is one text."""
     return "cached" in text or text.startswith(_SAY)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def refuses_malformed(read: Callable[P, R]) -> Callable[P, R]:
+    """For readers that take JSON to have the documented shape: one of another shape is a 400, not the mock's end."""
+
+    @functools.wraps(read)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(*args, **kwargs)
+        except msgspec.MsgspecError:
+            raise  # the dialects word it themselves
+        except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError, re.error) as exc:
+            raise Refusal(f"malformed request: {exc!r}") from exc
+
+    return checked
 
 
 def mentioned_calls(text: str) -> list[tuple[str, Json]]:

@@ -14,7 +14,7 @@ import msgspec
 from bench.backends.faults import split_model
 from bench.backends.heads import Heads
 from bench.backends.openai_json import count_prompt_tokens
-from bench.backends.prompts import Conversation, Prompt, Refusal, image_url_size
+from bench.backends.prompts import Conversation, Prompt, Refusal, image_url_size, refuses_malformed
 from bench.backends.scripts import LENGTH, TEXT, THINKING, Script, Token, write_script
 from bench.backends.work import Closing, Reply, Work
 from bench.http1 import Request
@@ -40,6 +40,7 @@ class ResponsesRequest(msgspec.Struct):
 _decode = msgspec.json.Decoder(ResponsesRequest).decode
 
 
+@refuses_malformed
 def read_prompt(wanted: ResponsesRequest) -> Prompt:
     heard = Conversation()
     heard.hear(wanted.instructions or "")

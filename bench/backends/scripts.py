@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from bench.backends.prompts import URL_BYTES, Prompt
+from bench.backends.prompts import URL_BYTES, Prompt, refuses_malformed
 from bench.backends.schemas import break_instance, make_instance
 
 # Five characters at most, the space before them included: about what a tokenizer makes of text and of JSON.
@@ -65,6 +65,7 @@ def split_tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
+@refuses_malformed
 def write_script(prompt: Prompt) -> Script:
     calls = tuple(_make_call(prompt, name, given) for name, given in prompt.wanted_calls)
     text, stop_sequence = _cut_at_stop("" if calls else _write_text(prompt), prompt.stops)

@@ -10,6 +10,7 @@ from bench.backends.prompts import (
     image_url_size,
     may_be_special,
     mentioned_calls,
+    refuses_malformed,
 )
 
 TOOLS = {"weather": {}, "time": None}
@@ -90,3 +91,8 @@ def test_images_are_measured_and_anything_else_is_refused():
     for bad in ("data:image/png,plain", "aGVsbG8=", "data:image/png;base64,***", "data:image/png;base64,"):
         with pytest.raises(Refusal, match="no"):
             image_url_size(bad, "no")
+
+
+def test_a_reader_that_trips_over_a_shape_refuses_it():
+    with pytest.raises(Refusal, match="malformed request"):
+        refuses_malformed(lambda value: value["a"])({})
