@@ -154,7 +154,7 @@ Turn = tuple[Edge, Edge, Window]
 
 
 def _json_turn(reactor: Reactor, client: Client, plan: Plan, target: Target, connections: int) -> Turn:
-    spec = RequestSpec(model=plan.model, max_tokens=JSON_ANSWER_TOKENS, key=target.key)
+    spec = RequestSpec(operation=target.operation, model=plan.model, max_tokens=JSON_ANSWER_TOKENS, key=target.key)
     load = JsonLoad(client, pad_request(spec, JSON_REQUEST_BYTES), connections)
     pids = procfs.list_tree(list(target.pids))
     load.open()
@@ -163,7 +163,9 @@ def _json_turn(reactor: Reactor, client: Client, plan: Plan, target: Target, con
 
 
 def _stream_turn(reactor: Reactor, client: Client, plan: Plan, target: Target, streams: int) -> Turn:
-    spec = RequestSpec(model=plan.model, stream=True, max_tokens=OUTLAST_TOKENS, key=target.key)
+    spec = RequestSpec(
+        operation=target.operation, model=plan.model, stream=True, max_tokens=OUTLAST_TOKENS, key=target.key
+    )
     load = StreamLoad(client, encode_request(spec), streams, reactor, seed=streams)
     pids = procfs.list_tree(list(target.pids))
     load.open(RAMP_SECONDS)

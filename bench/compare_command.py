@@ -47,6 +47,11 @@ def running_target(name: str, url: str, pids: dict[str, str], key: str) -> Targe
     return Target(name, host, port, roots, key)
 
 
+# Who asks (what of `workload.PATHS`), and the engines of `bench mock`.
+CALLERS = {"openai": "chat", "ollama": "ollama_chat", "anthropic": "messages"}
+ENGINES = ("vllm", "ollama", "anthropic")
+
+
 @click.command("compare")
 @click.option("--target", "running", multiple=True, metavar="NAME=URL", help="Already running; repeatable.")
 @click.option(
@@ -63,6 +68,14 @@ def running_target(name: str, url: str, pids: dict[str, str], key: str) -> Targe
 @click.option("--ours", is_flag=True, help="Start `mrproxy serve` with keys, limits, scheduler and journal on.")
 @click.option(
     "--ours-option", "ours_options", multiple=True, help="A further argument for `mrproxy serve`; repeatable."
+)
+@click.option(
+    "--translate",
+    default="",
+    metavar="CALLER:ENGINE,...",
+    help="Also mrproxy's translating lane: "
+    + ", ".join(f"{caller}:{engine}" for caller in CALLERS for engine in ENGINES)
+    + ". Engines are mocks of their own.",
 )
 @click.option(
     "--peers", default="", help="Comma-separated: vllm-router, smg, envoy, as `bench peers install` installed them."
@@ -120,6 +133,8 @@ def compare_command(
             assert isinstance(extra, tuple)
             backend = f"vllm={upstream.url},max_concurrent=4096"
             targets.append(stack.enter_context(open_mrproxy([backend], options=extra)))
+        for caller, engine in parse_pairs(str(options["translate"])):
+            targets.append(_open_translating(stack, caller, engine, options))
         targets += [stack.enter_context(open_peer(peer, upstream)) for peer in chosen]
         commands = [split_pair(text, "CMD") for text in started]
         targets += [stack.enter_context(open_command(name, command, upstream, key)) for name, command in commands]
@@ -128,15 +143,50 @@ def compare_command(
     report(plan, rows, as_json, output, html_path)
 
 
+def parse_pairs(text: str) -> list[tuple[str, str]]:
+    """`openai:ollama,anthropic:vllm` → pairs of a caller's dialect and an engine's kind."""
+    pairs = []
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        caller, _, engine = part.partition(":")
+        if caller not in CALLERS or engine not in ENGINES:
+            raise click.BadParameter(f"{part!r} is not CALLER:ENGINE of {', '.join(CALLERS)} and {', '.join(ENGINES)}")
+        pairs.append((caller, engine))
+    return pairs
+
+
+def _open_translating(
+    stack: contextlib.ExitStack,
+    caller: str,
+    engine: str,
+    options: dict[str, str | float | bool | tuple[str, ...] | None],
+) -> Target:
+    """mrproxy in front of an engine that does not speak the caller's dialect."""
+    mock = stack.enter_context(open_mock(engine, *_pace(options)))
+    # A context length is what makes requests from /v1 to Ollama go the translating lane (mrproxy/dialects/lanes.py).
+    config = f"""
+[[backends]]
+kind = "{engine}"
+url = "{mock.url}"
+max_concurrent = 4096
+{"num_ctx = 4096" if engine == "ollama" else 'api_key = "bench"'}
+"""
+    return stack.enter_context(open_mrproxy([], f"{caller}:{engine}", operation=CALLERS[caller], config_text=config))
+
+
+def _pace(options: dict[str, str | float | bool | tuple[str, ...] | None]) -> tuple[str, ...]:
+    itl_ms = 1000 / float(str(options["tokens_per_second"]))
+    model, pacing = str(options["model"]), str(options["pacing"])
+    arguments = ("--model", model, "--itl-ms", f"{itl_ms:g}", "--pacing", pacing)
+    return (*arguments, "--max-num-seqs", "100000", "--json-ms", "0")
+
+
 def _open_upstream(
     stack: contextlib.ExitStack, options: dict[str, str | float | bool | tuple[str, ...] | None]
 ) -> Target:
     if options["upstream"]:
         host, port = parse_url(str(options["upstream"]))
         return Target("mock", host, port, ())
-    itl_ms = 1000 / float(str(options["tokens_per_second"]))
-    arguments = ("--model", str(options["model"]), "--itl-ms", f"{itl_ms:g}", "--pacing", str(options["pacing"]))
-    return stack.enter_context(open_mock("vllm", *arguments, "--max-num-seqs", "100000", "--json-ms", "0"))
+    return stack.enter_context(open_mock("vllm", *_pace(options)))
 
 
 def report(

@@ -72,6 +72,7 @@ class Target:
     port: int
     pids: tuple[int, ...]  # roots of what is measured; none: CPU is not shown
     key: str = ""
+    operation: str = "chat"  # of `workload.PATHS`: what is asked of it
 
     @property
     def url(self) -> str:
@@ -197,14 +198,19 @@ user = "bench"
 
 @contextlib.contextmanager
 def open_mrproxy(
-    backends: list[str], name: str = "ours", options: tuple[str, ...] = (), env: dict[str, str] | None = None
+    backends: list[str],
+    name: str = "ours",
+    options: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
+    operation: str = "chat",
+    config_text: str = "",
 ) -> Iterator[Target]:
     """`mrproxy serve` with everything on, in a temporary data directory, with a key of its own."""
     port = free_port()
     key = "mr_" + secrets.token_urlsafe(32)
     with tempfile.TemporaryDirectory(prefix="bench-mrproxy-") as directory:
         config = Path(directory) / "mrproxy.toml"
-        config.write_text(MRPROXY_CONFIG.format(key=key))
+        config.write_text(MRPROXY_CONFIG.format(key=key) + config_text)
         # No access log: nginx and the other proxies run without one here.
         command = [sys.executable, "-m", "mrproxy", "serve", "--config", str(config), "--port", str(port)]
         command += ["--no-access-log", *options]
@@ -223,7 +229,7 @@ def open_mrproxy(
                 wait_ready("127.0.0.1", port)
             except click.ClickException as exc:
                 raise click.ClickException(f"{exc.message}\n{log.read_text(errors='replace')[-2000:]}") from exc
-            yield Target(name, "127.0.0.1", port, (process.pid,), key)
+            yield Target(name, "127.0.0.1", port, (process.pid,), key, operation)
 
 
 def wait_ready(host: str, port: int, path: str = "/readyz") -> None:

@@ -10,6 +10,7 @@ PATHS = {
     "ollama_chat": "/api/chat",
     "ollama_generate": "/api/generate",
     "embeddings": "/v1/embeddings",
+    "messages": "/v1/messages",
 }
 # The OpenAI Python SDK's request head, so that parsing costs what it costs with the real one.
 _SDK_HEADERS = (
@@ -49,7 +50,7 @@ def encode_body(spec: RequestSpec) -> bytes:
     if spec.operation == "embeddings":
         return msgspec.json.encode({"model": spec.model, "input": prompt})
     body = {"model": spec.model, "max_tokens": spec.max_tokens, "stream": spec.stream}
-    body |= {"messages": messages} if spec.operation == "chat" else {"prompt": prompt}
+    body |= {"prompt": prompt} if spec.operation == "completions" else {"messages": messages}
     if spec.stream and spec.include_usage:
         body["stream_options"] = {"include_usage": True}
     return msgspec.json.encode(body)

@@ -22,10 +22,11 @@ from mrproxy.errors import ClientError, Code, ProxyError, Refused
 from mrproxy.fibers import Departed
 from mrproxy.forwarding import forward
 from mrproxy.identity.callers import Caller
-from mrproxy.listing import ANSWERED_INSTEAD, answer_instead, answer_locally
+from mrproxy.listing import ANSWERED_INSTEAD, answer_instead, answer_locally, send_document
 from mrproxy.scheduler.grant import Grant
 from mrproxy.scheduler.job import Job
 from mrproxy.stages import Stages
+from mrproxy.translating import SHORT_BYTES, answer_to_nothing
 from mrproxy.upstream.answer import early_head
 from mrproxy.upstream.backend import Backend
 from mrproxy.upstream.registry import ModelPool
@@ -103,6 +104,9 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
         pool = find_pool(request, operation, caller, stages)
         if pool is None:
             await answer_instead(client, head, request, exchange, stages)
+            return
+        if len(body) <= SHORT_BYTES and (nothing := answer_to_nothing(head, request, pool, exchange, stages)):
+            await send_document(client, head, pool.model, nothing, exchange, stages)
             return
         exchange.model, exchange.streams = pool.model, request.streams
         now = exchange.started_at

@@ -79,8 +79,15 @@ async def answer_instead(client: Client, head: Head, request: Request, exchange:
     else:
         decode_count_tokens(request.body)
         body = encode_count(stages.costs.estimate_prompt(model.name, len(request.body)))
+    await send_document(client, head, model.name, body, exchange, stages)
+
+
+async def send_document(
+    client: Client, head: Head, model: str, body: bytes, exchange: Exchange, stages: Stages
+) -> None:
+    """An answer of our own to a request for a model."""
     answer = encode_answer(200, JSON, body, stages.answer_lines(head, exchange, b""))
-    exchange.model, exchange.status, exchange.answer_bytes = model.name, 200, len(answer)
+    exchange.model, exchange.status, exchange.answer_bytes = model, 200, len(answer)
     await client.send_all(answer)
 
 

@@ -10,6 +10,8 @@ from mrproxy.accept.heads import Head
 from mrproxy.canonical.conversation import ChatRequest, EmbeddingRequest
 from mrproxy.canonical.exchange import Exchange
 from mrproxy.canonical.request import Operation, Request
+from mrproxy.canonical.surface import Surface
+from mrproxy.dialects import translation
 from mrproxy.dialects.codec import AnswerContext, Target
 from mrproxy.dialects.responses.answers import ResponsesDocumentEncoder, ResponsesStreamEncoder
 from mrproxy.dialects.responses.listing import find_item
@@ -21,7 +23,10 @@ from mrproxy.errors import ClientError, Code, ProxyError
 from mrproxy.identity.callers import Caller
 from mrproxy.stages import Stages
 from mrproxy.upstream.backend import Backend
+from mrproxy.upstream.registry import ModelPool
 
+# What asks nothing is short; longer bodies need not be read for it.
+SHORT_BYTES = 1024
 _TRACE_HEADERS = (b"traceparent", b"tracestate")  # W3C Trace Context
 
 
@@ -62,7 +67,9 @@ class Translating:
             await client.fiber.become_task()
             self._asked = asked = asked.with_images(await self._stages.images.fetch_all(urls))
         exchange, stages = self._exchange, self._stages
-        request_id = exchange.request_id.decode("latin-1")
+        # Responses are found again by ids made of this one: a caller's own may come twice.
+        own_id = exchange.request_id if self._head.request_id is None else stages.next_request_id()
+        request_id = own_id.decode("latin-1")
         target = Target(
             kind=backend.kind,
             model=backend.own_name(self._model),
@@ -128,6 +135,17 @@ class Translating:
                 Code.INVALID_FIELD, "x-mrproxy-validate: there is no schema to check the output against", param=None
             )
         return OutputCheck(wanted)
+
+
+def answer_to_nothing(
+    head: Head, request: Request, pool: ModelPool, exchange: Exchange, stages: Stages
+) -> bytes | None:
+    """For requests of at most SHORT_BYTES that ask nothing of a model which no Ollama has. Raises ClientError."""
+    route = head.route
+    if route.surface is not Surface.OLLAMA or any(Surface.OLLAMA in backend.native for backend in pool.backends):
+        return None
+    context = AnswerContext(exchange.request_id.decode("latin-1"), pool.model, stages.clock())
+    return translation.answer_to_nothing(read_asked(route.dialect.name, route.operation, request.body), context)
 
 
 def warning_lines(warnings: tuple[str, ...]) -> bytes:

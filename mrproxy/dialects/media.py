@@ -88,7 +88,8 @@ def clean_base64(data: str, param: str = "messages") -> str:
     if not stripped or len(stripped) % 4 == 1 or stripped.translate(None, _ALPHABET):
         raise _invalid(param, "is not base64" if stripped else "is empty")
     padded = stripped + b"=" * (-len(stripped) % 4)
-    return data if len(padded) == len(data) else padded.decode("ascii")
+    text = padded.decode("ascii")
+    return data if text == data else text
 
 
 def encode_base64(data: bytes) -> str:

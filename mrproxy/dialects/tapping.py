@@ -7,6 +7,8 @@ arrives, one write for one read.
 
 from typing import Protocol
 
+import msgspec
+
 from mrproxy.canonical.capture import Body
 from mrproxy.canonical.deltas import (
     Delta,
@@ -14,12 +16,14 @@ from mrproxy.canonical.deltas import (
     Report,
     TextDelta,
     ThinkingDelta,
+    TokenReport,
     ToolCallArguments,
     ToolCallBegin,
 )
 from mrproxy.canonical.exchange import Usage
 from mrproxy.dialects.codec import AnswerDecoder, AnswerEncoder
 
+_NOTHING_REPORTED = TokenReport()
 _GENERATED = (TextDelta, ThinkingDelta, ToolCallBegin, ToolCallArguments)
 
 
@@ -31,25 +35,40 @@ class Check(Protocol):
 
 
 class TranslatingTap:
-    """`failure` is why the answer cannot go on, in words; empty while it can. `is_document`: it says all at its end."""
+    """`failure` is why the answer cannot go on, in words; empty while it can. `is_document`: it says all at its end.
 
-    __slots__ = ("_check", "_decoder", "_encoder", "events", "failure", "is_document", "kept", "usage")
+    `tells_durations`: the caller's dialect has them (Ollama's); what the engine does not say is measured here.
+    """
+
+    __slots__ = (
+        "_check", "_decoder", "_encoder", "_first_ns", "_tells_durations", "_tokens", "_total_ns", "events", "failure",
+        "is_document", "kept", "usage",
+    )  # fmt: skip
     cuts = True
     marker = b""
     tail = b""
     is_aligned = False
 
     def __init__(
-        self, decoder: AnswerDecoder, encoder: AnswerEncoder, *, is_document: bool, check: Check | None = None
+        self,
+        decoder: AnswerDecoder,
+        encoder: AnswerEncoder,
+        *,
+        is_document: bool,
+        check: Check | None = None,
+        tells_durations: bool = False,
     ) -> None:
         self._decoder = decoder
         self._encoder = encoder
         self._check = check
+        self._tells_durations = tells_durations
         self.kept: Body | None = None  # while bodies are captured: what the caller gets
         self.is_document = is_document
         self.usage: Usage | None = None
         self.events = 0
         self.failure = ""
+        self._tokens = _NOTHING_REPORTED
+        self._total_ns = self._first_ns = 0
 
     @property
     def content_type(self) -> bytes:
@@ -58,8 +77,14 @@ class TranslatingTap:
     def receive_data(self, payload: bytes) -> bytes:
         return self._pass_on(self._decoder.receive_data(payload))
 
+    def measured(self, total_seconds: float, first_seconds: float) -> None:
+        """How long the answer took, and how long until it began: for engines that do not say. Before `finish`."""
+        self._total_ns, self._first_ns = int(total_seconds * 1e9), int(first_seconds * 1e9)
+
     def finish(self) -> bytes:
         out = self._pass_on(self._decoder.finish())
+        if self._tells_durations and not self.failure and self._tokens.total_ns is None:
+            out += self._pass_on([Report(self._with_durations())])
         if self.failure:
             return out
         if self._check is not None and (reason := self._check.finish()):
@@ -77,6 +102,14 @@ class TranslatingTap:
     def ping(self) -> bytes:
         return self._encoder.ping()
 
+    def _with_durations(self) -> TokenReport:
+        return msgspec.structs.replace(
+            self._tokens,
+            total_ns=self._total_ns,
+            prompt_ns=self._first_ns,
+            completion_ns=max(0, self._total_ns - self._first_ns),
+        )
+
     def _pass_on(self, deltas: list[Delta]) -> bytes:
         if not deltas or self.failure:
             return b""
@@ -86,7 +119,7 @@ class TranslatingTap:
                 if self._check is not None and type(delta) is TextDelta and not delta.choice:
                     self._check.receive_text(delta.text)
             elif isinstance(delta, Report):
-                tokens = delta.tokens
+                self._tokens = tokens = delta.tokens
                 if tokens.prompt_tokens is not None or tokens.completion_tokens is not None:
                     self.usage = Usage(tokens.prompt_tokens, tokens.completion_tokens)
             elif isinstance(delta, Failure):

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from mrproxy.canonical.conversation import ChatRequest, EmbeddingRequest, Image, TextRequest
-from mrproxy.canonical.deltas import Delta, End, Failure, Report, Vectors
+from mrproxy.canonical.deltas import Delta, End, Failure, Finish, Report, Vectors
 from mrproxy.canonical.request import Operation
 from mrproxy.dialects import media
 from mrproxy.dialects.anthropic import answers as anthropic_answers
@@ -85,6 +85,24 @@ def read_asked(dialect: str, operation: Operation, body: bytes) -> Asked:
     return Asked(dialect, operation, _READERS[dialect, operation](body))
 
 
+def answer_to_nothing(asked: Asked, context: AnswerContext) -> bytes | None:
+    """The document that answers a request which asks nothing of the model: Ollama's clients load and unload models so,
+    and an engine of another kind has its model anyway; or an embedding of no inputs. None for everything else."""
+    request = asked.request
+    if isinstance(request, EmbeddingRequest):
+        if request.inputs:
+            return None
+        return _VECTOR_WRITERS[asked.dialect, asked.operation](Vectors(()), request, context)
+    if asked.dialect != "ollama":
+        return None
+    reason = ollama_requests.load_reason(request)
+    if reason is None:
+        return None
+    _, document = _ENCODERS[asked.dialect, asked.operation]
+    encoder = document(context)
+    return encoder.send([Finish(reason), End()]) + encoder.finish()
+
+
 def needs_bytes(kind: str, asked: Asked) -> tuple[str, ...]:
     """The URLs of images that must be fetched before this kind of engine can see them: Ollama takes bytes only."""
     if kind != "ollama" or isinstance(asked.request, EmbeddingRequest):
@@ -118,7 +136,8 @@ def _translation(
     asked: Asked, encoded: Encoded, path: bytes, decoder: AnswerDecoder, context: AnswerContext, check: Check | None
 ) -> Translation:
     encoder = _encoder(asked, context)
-    tap = TranslatingTap(decoder, encoder, is_document=not asked.streams, check=check)
+    is_ollama = asked.dialect == "ollama"
+    tap = TranslatingTap(decoder, encoder, is_document=not asked.streams, check=check, tells_durations=is_ollama)
     assert not isinstance(asked.request, EmbeddingRequest)
     return Translation(path, encoded.body, tap, encoder, asked.request.warnings + encoded.warnings)
 

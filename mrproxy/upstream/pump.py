@@ -141,9 +141,9 @@ class Relay:
     __slots__ = (
         "_body", "_client_send", "_decoder", "_downstream", "_ends_after_flush", "_finished", "_first_byte_seconds",
         "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token", "_is_ending", "_is_fast",
-        "_is_http10", "_is_released", "_marker", "_missing", "_owes_head", "_passed_bytes", "_passed_events",
-        "_pending", "_pinged_at", "_pump", "_receive_into", "_tail", "_tap", "_translating", "_unsent", "answer",
-        "connection", "error", "exchange", "held", "last_at", "outcome",
+        "_is_http10", "_is_released", "_last_read_bytes", "_marker", "_missing", "_owes_head", "_passed_bytes",
+        "_passed_events", "_pending", "_pinged_at", "_pump", "_receive_into", "_tail", "_tap", "_translating",
+        "_unsent", "answer", "connection", "error", "exchange", "held", "last_at", "outcome",
     )  # fmt: skip
 
     def __init__(
@@ -179,6 +179,7 @@ class Relay:
         self._has_no_body = has_no_body
         self._body = _HEAD
         self._head_bytes = b""
+        self._last_read_bytes = 0
         self._missing = 0
         self._decoder: ChunkedDecoder | None = None
         self._frames = False
@@ -246,8 +247,7 @@ class Relay:
         self.last_at = now
         self._tap.receive_whole(body)
         self._release(is_clean=True)
-        self._ends_after_flush = True
-        self._lag(rest)
+        self._send_last(rest)
 
     def _send_request(self) -> None:
         try:
@@ -324,6 +324,7 @@ class Relay:
             self._lag(data[sent:])
 
     def _receive(self, data: bytes, now: float) -> None:
+        self._last_read_bytes = len(data)
         if self._body is not _HEAD:
             if self.held is None and not self._owes_head:
                 self._inter_token.observe(now - self.last_at)
@@ -369,12 +370,7 @@ class Relay:
         framing = b"content-length: %d\r\n" % len(body)
         whole = answer_head(answer, framing, exchange, self._pump.backend_line, now, body)
         self._release(is_clean=True)
-        self._send(whole)
-        if self.outcome is None:
-            if self._pending:
-                self._ends_after_flush = True
-            else:
-                self._finish(_COMPLETE)
+        self._send_last(whole)
 
     def _begin(self, answer: Answer, length: int, rest: bytes, now: float) -> None:
         """The head is known: decide how the body goes on, and send what there is of it."""
@@ -456,6 +452,10 @@ class Relay:
         tap = self._tap
         out = tap.receive_data(payload) if payload else b""
         if is_last:
+            if self._translating is not None:
+                sent_at, first_at = self.exchange.sent_at, self.exchange.first_byte_at
+                first_at = self.last_at if first_at is None else first_at
+                self._translating.measured(self.last_at - sent_at, first_at - sent_at)
             out += tap.finish()
         if self._translating is not None:
             if self._translating.failure:
@@ -472,14 +472,13 @@ class Relay:
             head = self._late_head(len(out))
         elif out and self.exchange.first_byte_at is None:
             self.exchange.first_byte_at = self.last_at
+        if head:
+            out = head + out
         if is_last:
             self._release(is_clean)
-        self._send(head + out if head else out)
-        if is_last and self.outcome is None:
-            if self._pending:
-                self._ends_after_flush = True
-            else:
-                self._finish(_COMPLETE)
+            self._send_last(out)
+        else:
+            self._send(out)
 
     def _break_off(self, out: bytes, reason: str) -> None:
         """What came cannot be translated to its end."""
@@ -529,6 +528,15 @@ class Relay:
         if sent != len(data):
             self._lag(data[sent:])
 
+    def _send_last(self, data: bytes) -> None:
+        """The answer ends with it, at once or when the client has taken it."""
+        self._send(data)
+        if self.outcome is None:
+            if self._pending:
+                self._ends_after_flush = True
+            else:
+                self._finish(_COMPLETE)
+
     def _lag(self, rest: bytes) -> None:
         """The client does not keep up: keep what it did not take, read no more until it has."""
         self._pending = rest
@@ -564,8 +572,8 @@ class Relay:
 
     @property
     def has_heard(self) -> bool:
-        """The backend has said something, be it half a head."""
-        return self.answer is not None or bool(self._head_bytes)
+        """The backend has said something, be it half a head, or no head at all."""
+        return self._last_read_bytes > 0
 
     @property
     def is_framed(self) -> bool:
@@ -652,6 +660,8 @@ class Relay:
         """The backend has said everything: its connection can go on, even while the client still reads."""
         self._is_released = True
         answer = self.answer
+        # After a full read there may be more, of which no event will tell: another's answer, to the next request.
+        is_clean = is_clean and self._last_read_bytes < RECEIVE_BYTES
         if is_clean and answer is not None and answer.head.reusable and not self._unsent and not self._is_ending:
             self.connection.give_back(self.last_at)
         else:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mrproxy.canonical.exchange import Exchange
 from mrproxy.errors import BackendError
-from mrproxy.sockets import GONE, IN
+from mrproxy.sockets import GONE, IN, RECEIVE_BYTES
 from mrproxy.upstream.answer import Answer, answer_head
 from mrproxy.upstream.pool import Connection
 from mrproxy.upstream.pump import Downstream, Pump, Relay
@@ -80,7 +80,7 @@ class Shot:
             count = 0
         data = bytes(poller.view[:count])
         answer, start, length = pump.answers.find_repeated(data)
-        if answer is None or start + length != count or self._downstream.is_draining:
+        if answer is None or start + length != count or count == RECEIVE_BYTES or self._downstream.is_draining:
             self._unfold().receive_first(data, now)
             return
         self._deliver(answer, data[start:], now)
@@ -92,21 +92,19 @@ class Shot:
         whole = answer_head(answer, b"content-length: %d\r\n" % len(body), exchange, pump.backend_line, now, body)
         try:
             sent = self._downstream.sock.send(whole)
-        except BlockingIOError:
-            sent = 0
         except OSError:
-            self.abandon()
-            return
+            sent = 0  # no room, or the client is gone: the relay will hear the same
+        exchange.answer_bytes = sent
         if sent != len(whole):
             self._unfold().deliver_rest(answer, body, whole[sent:], now)
             return
-        exchange.answer_bytes = sent
+        self._owner.delivered(body, now)
+        # Last: a bug in the line above may still unfold, which needs the connection.
         pump.relays.discard(self)
         if answer.head.reusable:
             self._connection.give_back(now)
         else:
             self._connection.close()
-        self._owner.delivered(body, now)
 
     # What ends it before the answer
 

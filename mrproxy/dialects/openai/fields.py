@@ -20,7 +20,8 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # docs/api.md, Anthropic Messages reference, OpenAI Responses reference, 2026). Names that they share are not here.
 FOREIGN = frozenset(
     {
-        *("options", "think", "format", "keep_alive", "template", "raw", "context", "images", "shift"),
+        *("options", "think", "format", "keep_alive", "template", "raw", "context", "images", "shift", "truncate"),
+        *("width", "height", "steps", "_debug_render_only"),
         *("system", "stop_sequences", "thinking", "cache_control", "container", "context_management", "mcp_servers"),
         *("output_config", "output_format", "betas", "inference_geo", "anthropic_version", "anthropic_beta"),
         *("instructions", "input", "text", "truncation", "include", "previous_response_id", "background", "reasoning"),

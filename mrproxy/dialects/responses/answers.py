@@ -17,6 +17,7 @@ from mrproxy.dialects.responses.documents import Error, Response, TokenLogprob, 
 from mrproxy.dialects.responses.output import Assembly
 from mrproxy.dialects.responses.progress import COMPLETED, IN_PROGRESS, INCOMPLETE, ItemInProgress, PartInProgress
 from mrproxy.dialects.responses.requests import ResponsesRequest
+from mrproxy.dialects.usage import PING_COMMENT
 
 FAILED = "failed"
 SERVER_ERROR = "server_error"
@@ -134,7 +135,7 @@ class ResponsesStreamEncoder(_Encoder):
         return self._taken() + encode_stream_failure(message, code, self.sequence_number)
 
     def ping(self) -> bytes:
-        return b": waiting\n\n"
+        return PING_COMMENT
 
     # Events
 
