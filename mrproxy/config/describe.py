@@ -66,11 +66,11 @@ TABLE_DOCS = {
         "kind": f"{', '.join(f'`{kind}`' for kind in KINDS)}; `auto` asks the server what it is.",
         "url": "Base URL. A trailing `/v1` is dropped.",
         "max_concurrent": "Slots: requests sent to it at a time. Default: `default_max_concurrent`.",
-        "api_key": "Sent to the backend as a bearer token. The caller's key never is.",
+        "api_key": "Sent to the backend as a bearer token, or as `x-api-key` to kind `anthropic`. The caller's key never is.",
         "models": "Allow list; absent: everything that it has.",
         "aliases": "Public name = the backend's own name.",
-        "num_ctx": "Kind `ollama`: context length sent with every request; one for all models, or a table of public name "
-        "= length. A model is then never loaded anew because two callers ask for different lengths.",
+        "num_ctx": "Kind `ollama`: context length sent with every request; one for all models, or a table of public "
+        "name = length. A model is then never loaded anew because two callers ask for different lengths.",
     },
     "[groups.NAME]": {
         "weight": "Share of a user when all are waiting, relative to others.",
