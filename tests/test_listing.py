@@ -40,7 +40,7 @@ async def test_a_model_of_several_backends_is_listed_once_in_each_dialect(tmp_pa
         openai = (await get(gateway, "/v1/models")).json["data"]
         assert [model["id"] for model in openai] == ["llama:latest", "org/own", "shared"]
         ollama = (await get(gateway, "/api/tags")).json["models"]
-        assert [model["name"] for model in ollama] == ["llama:latest", "shared"]
+        assert [model["name"] for model in ollama] == ["llama:latest", "org/own", "shared"]
         running = (await get(gateway, "/api/ps")).json["models"]
         assert sorted(model["name"] for model in running) == ["llama:latest", "shared"]
 

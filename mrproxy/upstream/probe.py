@@ -68,15 +68,20 @@ class Prober:
         return await self._with_native(result)
 
     async def _with_native(self, result: ProbeResult) -> ProbeResult:
-        """Which newer surfaces it serves is asked once, and again when it says that it is another version."""
+        """Which newer surfaces it serves is asked once, and again when it says that it is another version.
+
+        A server that never answers what it does not know is usable all the same: half of the time left is for this.
+        """
         if result.kind == "anthropic" or result.loading:
             return result
         known = (result.kind, result.version)
         if known != self._native_of:
             answers: dict[str, Answer] = {}
-            async with trio.open_nursery() as nursery:
-                for path in PROBED:
-                    nursery.start_soon(self._ask, path, answers, [], name=f"probe {path}")
+            deadline = (trio.current_time() + trio.current_effective_deadline()) / 2
+            with trio.move_on_at(deadline):
+                async with trio.open_nursery() as nursery:
+                    for path in PROBED:
+                        nursery.start_soon(self._ask, path, answers, [], name=f"probe {path}")
             self._native = decode_native(answers)
             if len(answers) == len(PROBED):
                 self._native_of = known

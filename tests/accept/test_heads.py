@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrproxy.accept.heads import Head, HeadCache, find_credential
+from mrproxy.canonical.request import Operation
 from mrproxy.dialects.routes import Way
 from mrproxy.errors import ClientError
 from mrproxy.wire.http1 import parse_request_head
@@ -71,6 +72,64 @@ def test_a_head_is_routed_with_what_routing_needs() -> None:
     assert (head.route.way, head.origin, head.content_type, length) == (Way.RELAY, b"http://b", b"application/json", -1)
     browser, _ = find(HeadCache(), b"GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n")
     assert browser.route.way is Way.CONTROL
+
+
+def test_a_backend_never_sees_the_prefix_of_anthropics_paths() -> None:
+    raw = b"POST /anthropic/v1/messages?beta=true HTTP/1.1\r\nHost: a\r\n\r\n"
+    head, _ = find(HeadCache(), raw)
+    assert (head.http.relative, head.route.operation) == (b"/v1/messages?beta=true", Operation.MESSAGES)
+
+
+@pytest.mark.parametrize("lines", [b"", b"Anthropic-Version: 2024-01-01\r\n"])
+def test_a_request_in_anthropics_dialect_always_has_a_version(lines: bytes) -> None:
+    head, _ = find(HeadCache(), b"POST /v1/messages HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")
+    forwarded = head.http.forward.lower()
+    assert forwarded.count(b"anthropic-version: ") == 1
+    assert (b"anthropic-version: 2024-01-01" in forwarded) is bool(lines)
+    other, _ = find(HeadCache(), POST + b"\r\n")
+    assert b"anthropic-version" not in other.http.forward
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "is_checked"),
+    [
+        ("/v1/chat/completions", "1", True),
+        ("/v1/chat/completions", "true", True),
+        ("/v1/messages", "1", True),
+        ("/v1/responses", "1", True),
+        ("/api/chat", "1", True),
+        ("/v1/chat/completions", "0", False),
+        ("/v1/completions", "1", False),
+        ("/v1/embeddings", "1", False),
+        ("/v1/messages/count_tokens", "1", False),
+    ],
+)
+def test_chats_may_have_their_output_checked(path: str, value: str, is_checked: bool) -> None:
+    raw = f"POST {path} HTTP/1.1\r\nHost: a\r\nX-MrProxy-Validate: {value}\r\nX-Api-Key: k\r\n\r\n".encode()
+    head, _ = find(HeadCache(), raw)
+    assert head.is_checked is is_checked
+    assert not (head.is_checked and head.is_plain)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_plain"),
+    [
+        ("POST /v1/chat/completions", True),
+        ("POST /v1/completions", True),
+        ("POST /v1/embeddings", True),
+        ("POST /v1/messages", True),
+        ("POST /anthropic/v1/messages", True),
+        ("POST /api/chat", True),
+        ("POST /api/embed", True),
+        ("POST /v1/responses", False),
+        ("POST /v1/messages/count_tokens", False),
+        ("POST /api/show", False),
+        ("GET /v1/models", False),
+    ],
+)
+def test_what_needs_to_be_kept_or_made_up_is_not_plain(line: str, is_plain: bool) -> None:
+    head, _ = find(HeadCache(), f"{line} HTTP/1.1\r\nHost: a\r\nX-Api-Key: k\r\nContent-Length: 5\r\n\r\n".encode())
+    assert head.is_plain is is_plain
 
 
 def test_a_repeated_head_is_the_kept_one_with_its_own_length() -> None:

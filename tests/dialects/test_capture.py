@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mrproxy.canonical.capture import Body
 from mrproxy.canonical.request import Shape
 from mrproxy.dialects.capture import CapturingTap
-from mrproxy.dialects.usage import make_tap
+from mrproxy.dialects.taps import make_tap
 
 TOKEN = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'

@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrproxy.canonical.request import Operation
+from mrproxy.canonical.surface import Surface
 from mrproxy.dialects.routes import CONTROL, Route, Way, find_route
 from tests.fuzzing import fuzz
 
 
-def route(line: str, accept: bytes | None = None) -> Route:
+def route(line: str, accept: bytes | None = None, anthropic_version: bytes | None = None) -> Route:
     method, _, path = line.partition(" ")
-    return find_route(method.encode(), path.encode(), accept)
+    return find_route(method.encode(), path.encode(), accept, anthropic_version)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,19 @@ def route(line: str, accept: bytes | None = None) -> Route:
         ("GET /api/version", Way.LOCAL, "ollama", Operation.VERSION),
         ("GET /", Way.LOCAL, "ollama", Operation.GREETING),
         ("HEAD /", Way.LOCAL, "ollama", Operation.GREETING),
+        ("POST /v1/messages", Way.RELAY, "anthropic", Operation.MESSAGES),
+        ("POST /v1/messages/count_tokens", Way.RELAY, "anthropic", Operation.COUNT_TOKENS),
+        ("POST /anthropic/v1/messages", Way.RELAY, "anthropic", Operation.MESSAGES),
+        ("POST /anthropic/v1/messages/count_tokens", Way.RELAY, "anthropic", Operation.COUNT_TOKENS),
+        ("GET /anthropic/v1/models", Way.LOCAL, "anthropic", Operation.LIST_MODELS),
+        ("GET /anthropic/v1/models/m", Way.LOCAL, "anthropic", Operation.GET_MODEL),
+        ("POST /v1/responses", Way.RELAY, "responses", Operation.RESPONSES),
+        ("GET /v1/responses/resp_1", Way.LOCAL, "responses", Operation.GET_RESPONSE),
+        ("HEAD /v1/responses/resp_1", Way.LOCAL, "responses", Operation.GET_RESPONSE),
+        ("DELETE /v1/responses/resp_1", Way.LOCAL, "responses", Operation.DELETE_RESPONSE),
+        ("GET /v1/responses/resp_1/input_items", Way.LOCAL, "responses", Operation.LIST_INPUT_ITEMS),
+        ("OPTIONS /v1/responses/resp_1", Way.LOCAL, "responses", Operation.PREFLIGHT),
+        ("OPTIONS /v1/messages", Way.LOCAL, "anthropic", Operation.PREFLIGHT),
         ("OPTIONS /v1/chat/completions", Way.LOCAL, "openai", Operation.PREFLIGHT),
         ("OPTIONS /v1/models/m", Way.LOCAL, "openai", Operation.PREFLIGHT),
         ("OPTIONS /api/chat", Way.LOCAL, "ollama", Operation.PREFLIGHT),
@@ -41,6 +55,44 @@ def route(line: str, accept: bytes | None = None) -> Route:
 def test_known_paths(line: str, way: Way, dialect: str, operation: Operation) -> None:
     found = route(line)
     assert (found.way, found.dialect.name, found.operation) == (way, dialect, operation)
+
+
+@pytest.mark.parametrize(
+    ("line", "surface"),
+    [
+        ("POST /v1/chat/completions", Surface.CHAT),
+        ("POST /v1/completions", Surface.TEXT),
+        ("POST /v1/embeddings", Surface.EMBEDDINGS),
+        ("POST /v1/responses", Surface.RESPONSES),
+        ("POST /v1/messages", Surface.MESSAGES),
+        ("POST /anthropic/v1/messages", Surface.MESSAGES),
+        ("POST /v1/messages/count_tokens", Surface.MESSAGES),
+        ("POST /api/chat", Surface.OLLAMA),
+        ("POST /api/show", Surface.OLLAMA),
+        ("GET /v1/models", Surface.OURS),
+        ("GET /v1/responses/resp_1", Surface.OURS),
+        ("GET /", Surface.OURS),
+        ("GET /status", Surface.OURS),
+    ],
+)
+def test_what_goes_to_a_backend_has_the_surface_that_it_must_serve(line: str, surface: Surface) -> None:
+    assert route(line).surface is surface
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/m", "/v1/nothing"])
+def test_who_sends_anthropics_version_is_answered_in_its_dialect(path: str) -> None:
+    assert route(f"GET {path}").dialect.name == "openai"
+    assert route(f"GET {path}", anthropic_version=b"2023-06-01").dialect.name == "anthropic"
+
+
+def test_the_version_header_does_not_move_other_paths() -> None:
+    assert route("POST /v1/chat/completions", anthropic_version=b"2023-06-01").dialect.name == "openai"
+    assert route("GET /api/tags", anthropic_version=b"2023-06-01").dialect.name == "ollama"
+
+
+def test_the_path_names_a_stored_response() -> None:
+    assert route("GET /v1/responses/resp_1").argument == "resp_1"
+    assert route("GET /v1/responses/resp_1/input_items").argument == "resp_1"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +131,16 @@ def test_a_browser_at_the_door_is_no_ollama_client() -> None:
         ("GET /v1/models/", 404, "openai", None),
         ("POST /v1/chat/completions/", 404, "openai", None),
         ("POST /v1/audio/speech", 404, "openai", None),
+        ("GET /v1/messages", 405, "anthropic", b"POST, OPTIONS"),
+        ("GET /v1/responses", 405, "responses", b"POST, OPTIONS"),
+        ("POST /v1/responses/resp_1", 405, "responses", b"GET, DELETE, HEAD, OPTIONS"),
+        ("DELETE /v1/responses/resp_1/input_items", 405, "responses", b"GET, HEAD, OPTIONS"),
+        ("POST /v1/responses/resp_1/cancel", 404, "responses", None),
+        ("GET /v1/responses/", 404, "openai", None),
+        ("POST /v1/messages/batches", 404, "openai", None),
+        ("POST /anthropic/v1/messages/batches", 404, "anthropic", None),
+        ("GET /anthropic/v1", 404, "anthropic", None),
+        ("DELETE /anthropic/v1/models/m", 405, "anthropic", b"GET, HEAD, OPTIONS"),
         ("POST /api/pull", 501, "ollama", None),
         ("DELETE /api/delete", 501, "ollama", None),
         ("HEAD /api/blobs/sha256:ab", 501, "ollama", None),
@@ -118,12 +180,15 @@ def test_model_ids_may_hold_slashes_and_escapes(path: str, model: str) -> None:
 @fuzz(100)
 @given(
     st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"DELETE"]),
-    st.one_of(st.binary(max_size=30), st.from_regex(rb"/(v1|api)/[a-z/%]{0,20}", fullmatch=True)),
+    st.one_of(
+        st.binary(max_size=30), st.from_regex(rb"/(v1|api|anthropic/v1|v1/responses)/[a-z/%]{0,20}", fullmatch=True)
+    ),
     st.none() | st.binary(max_size=10),
+    st.none() | st.just(b"2023-06-01"),
 )
-def test_every_path_has_a_route(method: bytes, path: bytes, accept: bytes | None) -> None:
+def test_every_path_has_a_route(method: bytes, path: bytes, accept: bytes | None, version: bytes | None) -> None:
     """Invariant: find_route never raises, and what is refused has its error ready."""
-    found = find_route(method, path, accept)
+    found = find_route(method, path, accept, version)
     if found.way is Way.REFUSED:
         assert found.refusal().status in (404, 405, 501)
     else:

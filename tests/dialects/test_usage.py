@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrproxy.canonical.exchange import Usage
-from mrproxy.canonical.request import Shape
 from mrproxy.dialects.usage import (
     MAX_DOCUMENT_BYTES,
     MAX_HELD_BYTES,
@@ -17,7 +16,6 @@ from mrproxy.dialects.usage import (
     PassTap,
     SseTap,
     Tap,
-    make_tap,
     read_usage,
 )
 from mrproxy.wire.chunked import count_whole_chunks
@@ -333,9 +331,3 @@ def test_a_whole_answer_in_one_read_is_the_same_as_in_pieces() -> None:
     lines.receive_whole(golden.OLLAMA_CHAT.data)
     assert lines.usage == golden.OLLAMA_CHAT.usage
     PassTap().receive_whole(b"anything")
-
-
-def test_each_shape_has_its_tap() -> None:
-    made = [make_tap("openai", shape, cuts=True) for shape in (Shape.SSE, Shape.NDJSON, Shape.JSON)]
-    assert [type(tap) for tap in made] == [SseTap, NdjsonTap, JsonTap]
-    assert [tap.cuts for tap in made] == [True, False, False]

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from mrproxy.canonical.request import Operation
+from mrproxy.canonical.surface import NATIVE, Surface
+from mrproxy.config import Backend as Configured
 from tests.fakes.behaviours import answer, answer_status, chat_answer, hang, reset, sized
 from tests.fakes.caller import Answer, chat, request
 from tests.fakes.gateway import Gateway, run_gateway, wait_until
@@ -89,7 +92,7 @@ async def test_a_model_that_appears_can_be_asked_for_soon(tmp_path: Path) -> Non
         caller = await gateway.connect()
         await caller.ask("new")
         assert (await caller.read_answer()).status == 404
-        await wait_until(lambda: gateway.stages.registry.find("openai", "new"))
+        await wait_until(lambda: gateway.stages.registry.find(Operation.CHAT, "new"))
         await caller.ask("new")
         assert (await caller.read_answer()).status == 200
 
@@ -101,6 +104,34 @@ async def test_an_answer_to_a_probe_that_is_none_keeps_the_reason(tmp_path: Path
             await wait_until(lambda: gateway.backend().last_probe_error)
             assert "/v1/models" in gateway.backend().last_probe_error
             assert not is_routable(gateway)
+
+
+async def test_what_a_backend_serves_by_itself_is_its_kinds_and_what_was_found(tmp_path: Path) -> None:
+    async with run_engine() as plain, run_engine("engine-b") as newer:
+        newer.pages["/v1/messages"] = 405, b"{}"
+        async with run_gateway(tmp_path, plain, newer) as gateway:
+            assert gateway.backend().native == NATIVE["vllm"]
+            assert gateway.backend("engine-b").native == NATIVE["vllm"] | {Surface.MESSAGES}
+            assert gateway.backend("engine-b").straight("m") == NATIVE["vllm"] | {Surface.MESSAGES}
+
+
+async def test_a_configured_context_length_makes_every_request_be_looked_at(tmp_path: Path) -> None:
+    async with run_engine("engine-o", kind="ollama", models=["m", "n"]) as engine:
+        backend = Configured(kind="ollama", url=engine.url, name="engine-o", num_ctx={"m": 8192})
+        async with run_gateway(tmp_path, backends=(backend,)) as gateway:
+            upstream = gateway.backend("engine-o")
+            assert (upstream.context_length("m"), upstream.straight("m")) == (8192, frozenset())
+            assert (upstream.context_length("n"), upstream.straight("n")) == (None, NATIVE["ollama"])
+
+
+async def test_answers_say_where_they_come_from_and_by_which_lane(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        got = await ask(gateway)
+        assert (got.headers["x-mrproxy-backend"], got.headers["x-mrproxy-lane"]) == ("engine-a", "straight")
+        caller = await gateway.connect()
+        await caller.send(request("/v1/messages", chat(max_tokens=9)))
+        got = await caller.read_answer()
+        assert (got.headers["x-mrproxy-backend"], got.headers["x-mrproxy-lane"]) == ("engine-a", "translating")
 
 
 # The breaker

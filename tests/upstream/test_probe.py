@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from mrproxy.canonical.surface import PROBED, Surface
 from mrproxy.config import Backend
 from mrproxy.upstream.endpoint import Endpoint
 from mrproxy.upstream.probe import Prober
@@ -22,12 +23,61 @@ async def probe(engine: FakeEngine, kind: str = "", api_key: str | None = None) 
 
 
 @pytest.mark.parametrize("kind", ["vllm", "openai", "llamacpp", "ollama"])
-async def test_the_pages_of_its_kind_are_asked_once_each(kind: str) -> None:
+async def test_the_pages_of_its_kind_and_of_newer_surfaces_are_asked_once_each(kind: str) -> None:
     async with run_engine(kind=kind, models=["m", "n"]) as engine:
         result = await probe(engine)
         assert isinstance(result, ProbeResult)
         assert [model.name for model in result.models] == ["m", "n"]
-        assert engine.probes == dict.fromkeys(PROBE_PATHS[kind], 1)
+        assert engine.probes == dict.fromkeys((*PROBE_PATHS[kind], *PROBED), 1)
+        assert result.native == frozenset()
+
+
+async def test_anthropics_own_are_not_asked_for_what_they_serve() -> None:
+    async with run_engine(kind="anthropic") as engine:
+        async with Prober(Endpoint(engine.url, "secret", "anthropic")) as prober:
+            result = await prober.probe("anthropic")
+        assert isinstance(result, ProbeResult)
+        assert engine.probes == {"/v1/models": 1}
+        assert engine.probe_headers["x-api-key"] == "secret"
+        assert engine.probe_headers["anthropic-version"] == "2023-06-01"
+        assert "authorization" not in engine.probe_headers
+
+
+@pytest.mark.parametrize("path", PROBED)
+async def test_a_page_that_refuses_a_get_is_a_surface(path: str) -> None:
+    async with run_engine() as engine:
+        engine.pages[path] = 405, b'{"detail":"Method Not Allowed"}'
+        result = await probe(engine)
+        assert isinstance(result, ProbeResult)
+        assert result.native == {PROBED[path]}
+
+
+async def test_surfaces_are_asked_for_again_only_at_another_version() -> None:
+    async with run_engine(kind="ollama") as engine, Prober(Endpoint(engine.url)) as prober:
+        for _ in range(3):
+            result = await prober.probe("ollama")
+        assert [engine.probes[path] for path in PROBED] == [1, 1]
+        engine.pages["/v1/messages"] = 405, b""
+        engine.pages["/api/version"] = 200, b'{"version":"0.14.0"}'
+        for _ in range(3):
+            result = await prober.probe("ollama")
+        assert [engine.probes[path] for path in PROBED] == [2, 2]
+        assert isinstance(result, ProbeResult)
+        assert result.native == {Surface.MESSAGES}
+
+
+async def test_a_surface_that_gave_no_answer_is_asked_for_again_and_the_others_are_believed() -> None:
+    """Some servers never answer what they do not know: that must not make them unusable."""
+    async with run_engine() as engine, Prober(Endpoint(engine.url)) as prober:
+        engine.pages["/v1/messages"], engine.pages["/v1/responses"] = None, (405, b"")
+        with trio.fail_after(1):
+            result = await prober.probe("vllm")
+        assert isinstance(result, ProbeResult)
+        assert result.native == {Surface.RESPONSES}
+        engine.pages["/v1/messages"] = 405, b""
+        result = await prober.probe("vllm")
+        assert isinstance(result, ProbeResult)
+        assert result.native == {Surface.MESSAGES, Surface.RESPONSES}
 
 
 @pytest.mark.parametrize("kind", ["vllm", "ollama"])

@@ -1,4 +1,4 @@
-"""Which model is where: one queue per model and dialect, lists without twins, backends that come and go."""
+"""Which model is where: one queue per model whatever the dialect, lists without twins, backends that come and go."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from mrproxy.canonical.request import Operation
+from mrproxy.canonical.surface import Surface
 from mrproxy.config import Backend
 from mrproxy.link.snapshot import BackendSpec
 from tests.fakes.behaviours import LAST_CHUNK, STREAM_HEAD, answer, chat_answer, chunk, event, hang, sized
@@ -38,7 +40,7 @@ async def test_a_model_on_several_backends_is_listed_once(tmp_path: Path) -> Non
         listed = [entry["id"] for entry in (await get(gateway, "/v1/models")).json["data"]]
         assert listed == ["llama3:latest", "m", "only-a", "only-b"]
         tags = [entry["name"] for entry in (await get(gateway, "/api/tags")).json["models"]]
-        assert tags == ["llama3:latest", "m"]
+        assert tags == listed
         assert [entry["name"] for entry in (await get(gateway, "/api/ps")).json["models"]] == ["llama3:latest", "m"]
         assert (await get(gateway, "/api/version")).json == {"version": "0.12.0"}
         assert (await get(gateway, "/v1/models/only-a")).json["id"] == "only-a"
@@ -58,19 +60,69 @@ async def test_a_request_goes_only_where_its_model_is(tmp_path: Path) -> None:
         assert not b.turns
 
 
-async def test_ollamas_api_goes_to_ollamas_only_and_v1_to_all(tmp_path: Path) -> None:
+async def test_every_dialect_reaches_every_backend_that_can_do_it_at_all(tmp_path: Path) -> None:
     async with (
         run_engine("engine-a") as a,
         run_engine("engine-o", kind="ollama") as o,
-        run_gateway(tmp_path, a, o, placement="round_robin") as gateway,
+        run_engine("engine-c", kind="anthropic") as c,
+        run_gateway(tmp_path, a, o, c) as gateway,
     ):
-        caller = await gateway.connect()
-        served = {"/api/chat": set(), "/v1/chat/completions": set()}  # type: dict[str, set[str]]
-        for path, names in served.items():
-            for _ in range(4):
-                await caller.send(request(path, chat()))
-                names.add((await caller.read_answer()).headers["x-mrproxy-backend"])
-        assert served == {"/api/chat": {"engine-o"}, "/v1/chat/completions": {"engine-a", "engine-o"}}
+        everywhere = {operation: ["engine-a", "engine-o", "engine-c"] for operation in Operation}
+        somewhere = {
+            Operation.EMBEDDINGS: ["engine-a", "engine-o"],
+            Operation.EMBED: ["engine-a", "engine-o"],
+            Operation.SHOW: ["engine-o"],
+            Operation.COUNT_TOKENS: ["engine-c"],
+        }
+        for operation, names in (everywhere | somewhere).items():
+            pool = gateway.stages.registry.find(operation, "m")
+            assert pool is not None
+            assert [backend.name for backend in gateway.stages.registry.candidates(pool.key)] == names, operation
+
+
+async def test_what_no_backend_can_do_has_no_pool(tmp_path: Path) -> None:
+    async with run_engine("engine-c", kind="anthropic") as c, run_gateway(tmp_path, c) as gateway:
+        found = {operation: gateway.stages.registry.find(operation, "m") for operation in Operation}
+        missing = {operation for operation, pool in found.items() if pool is None}
+        assert missing == {Operation.SHOW, Operation.EMBEDDINGS, Operation.EMBED}
+
+
+async def test_operations_share_a_queue_where_they_share_their_backends(tmp_path: Path) -> None:
+    async with (
+        run_engine("engine-a", models=["m", "n"]) as a,
+        run_engine("engine-c", kind="anthropic", models=["n"]) as c,
+        run_gateway(tmp_path, a, c) as gateway,
+    ):
+        find = gateway.stages.registry.find
+        assert find(Operation.EMBEDDINGS, "m") is find(Operation.CHAT, "m") is find(Operation.MESSAGES, "m")
+        chats, embeddings = find(Operation.CHAT, "n"), find(Operation.EMBED, "n")
+        assert chats is not None
+        assert embeddings is not None
+        assert (chats.key, embeddings.key) == ("n", "embeddings:n")
+        assert [backend.name for backend in embeddings.backends] == ["engine-a"]
+        assert [backend.name for backend in gateway.stages.registry.candidates("embeddings:n")] == ["engine-a"]
+
+
+async def test_a_pool_is_straight_for_what_all_its_backends_serve(tmp_path: Path) -> None:
+    async with (
+        run_engine("engine-a", models=["m", "own-a"]) as a,
+        run_engine("engine-o", kind="ollama", models=["m", "own-o"]) as o,
+        run_gateway(tmp_path, a, o) as gateway,
+    ):
+        pools = [gateway.stages.registry.find(Operation.CHAT, name) for name in ("m", "own-a", "own-o")]
+        of_openai = {Surface.CHAT, Surface.TEXT, Surface.EMBEDDINGS}
+        assert [pool and pool.straight for pool in pools] == [of_openai, of_openai, of_openai | {Surface.OLLAMA}]
+
+
+async def test_a_surface_that_a_probe_found_is_straight_but_responses_never(tmp_path: Path) -> None:
+    """Whether a Responses request is stateless stands in its body: each is looked at."""
+    async with run_engine() as engine:
+        engine.pages["/v1/messages"] = engine.pages["/v1/responses"] = 405, b"{}"
+        async with run_gateway(tmp_path, engine) as gateway:
+            pool = gateway.stages.registry.find(Operation.CHAT, "m")
+            assert pool is not None
+            assert Surface.MESSAGES in pool.straight
+            assert Surface.RESPONSES in gateway.backend().native - pool.straight
 
 
 async def test_ollama_takes_a_name_without_its_tag(tmp_path: Path) -> None:
@@ -80,7 +132,7 @@ async def test_ollama_takes_a_name_without_its_tag(tmp_path: Path) -> None:
             await caller.send(request("/api/chat", chat(name)))
             assert (await caller.read_answer()).status == 200
         assert [turn.request.json["model"] for turn in engine.turns] == ["llama3", "llama3:latest"]
-        keys = {gateway.stages.registry.find("ollama", name).key for name in ("llama3", "llama3:latest")}  # type: ignore[union-attr]
+        keys = {gateway.stages.registry.find(Operation.CHAT, name).key for name in ("llama3", "llama3:latest")}  # type: ignore[union-attr]
         assert len(keys) == 1  # one queue
 
 
