@@ -12,12 +12,13 @@ arrived. A request that began here and did not end well (a retry, an error, a de
 from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.attempts import Attempts
+from mrproxy.canonical.surface import Surface
 from mrproxy.errors import ClientError, Refused
 from mrproxy.ledger.entry import Entry
 from mrproxy.scheduler.grant import Grant
 from mrproxy.scheduler.job import Job
 from mrproxy.sockets import RECEIVE_BYTES
-from mrproxy.stages import Stages
+from mrproxy.stages import Stages, own_id_line
 from mrproxy.upstream.backend import Backend
 
 
@@ -76,6 +77,8 @@ class ExpressWay:
             exchange.capture = stages.open_capture(body)
         limits = stages.ledger.ratelimit_headers(caller, now)
         exchange.answer_lines = b"x-request-id: %b\r\n%b" % (exchange.request_id, limits)
+        if route.surface is Surface.MESSAGES:
+            exchange.answer_lines += own_id_line(head, exchange)
         attempts = Attempts(client, head, request, exchange, stages, caller, entry, grant)
         attempts.begin(connection)
         return True

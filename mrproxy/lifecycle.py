@@ -15,6 +15,7 @@ from mrproxy.answers import encode_engine_refusal, encode_refusal
 from mrproxy.attempts import Attempts, EngineRefused
 from mrproxy.canonical.exchange import CLIENT_DEPARTED, CLIENT_DEPARTED_STATUS, Exchange, UsageState
 from mrproxy.canonical.request import Operation, Request, Shape
+from mrproxy.dialects.ollama import OLLAMA
 from mrproxy.dialects.openai import OPENAI
 from mrproxy.dialects.routes import Way
 from mrproxy.dialects.shallow import require_one_model
@@ -76,6 +77,8 @@ async def serve(client: Client, head: Head, stages: Stages, begun: Attempts | No
         if exchange.answer_bytes:  # too late for a status; what could be said in the stream was said
             return False
         if exchange.is_early:
+            if isinstance(error, EngineRefused):
+                error.translate()  # it was a status, and is an event now
             event = route.dialect.encode_stream_error(error, exchange.request_id)
             await client.send_all(b"%x\r\n%b\r\n%b" % (len(event), event, LAST_CHUNK))
             return False
@@ -201,7 +204,7 @@ def check_body_headers(client: Client, head: Head) -> None:
     """415 and 411, before a byte of the body is read."""
     kind = head.content_type
     # Ollama's documentation uses curl without a type, and Ollama takes any; vLLM and OpenAI answer 415.
-    if kind is not None and b"json" not in kind.lower() and head.route.dialect is OPENAI:
+    if kind is not None and b"json" not in kind.lower() and head.route.dialect is not OLLAMA:
         raise ClientError(Code.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
     if client.content_length < 0 and not head.http.chunked:
         raise ClientError(Code.LENGTH_REQUIRED, "Content-Length or chunked transfer coding is needed")

@@ -16,6 +16,7 @@ from mrproxy.canonical.request import Operation, Request
 from mrproxy.clock import Clock
 from mrproxy.config import Settings
 from mrproxy.counters import Counters
+from mrproxy.dialects.anthropic import ANTHROPIC
 from mrproxy.dialects.responses.store import ResponseStore
 from mrproxy.forwarding import ControlUplink
 from mrproxy.identity.callers import Caller, Identity
@@ -90,9 +91,10 @@ class Stages:
         origin = None
         if head.origin is not None and self.settings.cors_allow_origin:
             origin = self.settings.cors_allow_origin.encode()
-        return answer_lines(
+        lines = answer_lines(
             exchange.request_id, limits, origin, keep_alive=exchange.keep_alive, http10=head.http.http10
         )
+        return lines + own_id_line(head, exchange)
 
     def record(self, exchange: Exchange, caller: Caller, client_address: str, now: float) -> None:
         """The end of a request. What ends in one batch of events is counted and journalled together, at its end."""
@@ -118,6 +120,11 @@ class Stages:
                 capture = exchange.capture
                 if capture is not None:
                     self.captures.append(captured_bodies(record, capture.request, capture.answer))
+
+
+def own_id_line(head: Head, exchange: Exchange) -> bytes:
+    """The request's id again where the caller's SDK looks for it: Anthropic's reads `request-id`."""
+    return b"request-id: %b\r\n" % exchange.request_id if head.route.dialect is ANTHROPIC else b""
 
 
 def make_record(

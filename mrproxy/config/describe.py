@@ -66,7 +66,7 @@ TABLE_DOCS = {
         "kind": f"{', '.join(f'`{kind}`' for kind in KINDS)}; `auto` asks the server what it is.",
         "url": "Base URL. A trailing `/v1` is dropped.",
         "max_concurrent": "Slots: requests sent to it at a time. Default: `default_max_concurrent`.",
-        "api_key": "Sent to the backend as a bearer token, or as `x-api-key` to kind `anthropic`. The caller's key never is.",
+        "api_key": "Sent as a bearer token, to kind `anthropic` as `x-api-key`. The caller's key never is.",
         "models": "Allow list; absent: everything that it has.",
         "aliases": "Public name = the backend's own name.",
         "num_ctx": "Kind `ollama`: context length sent with every request; one for all models, or a table of public "

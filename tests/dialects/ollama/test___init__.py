@@ -3,6 +3,7 @@
 import json
 
 import msgspec
+import ollama
 
 from mrproxy.canonical.models import Model
 from mrproxy.dialects.ollama import OLLAMA
@@ -21,14 +22,20 @@ def test_an_error_in_a_stream_is_a_line() -> None:
 
 def test_a_backends_own_entry_is_kept_under_the_public_name() -> None:
     entry = msgspec.Raw(b'{"name":"own","model":"own","size":12,"details":{"families":["llama"],"x":1.50}}')
-    listed = OLLAMA.encode_models([Model("public", "ollama", 0, entry), Model("bare", "vllm", 0)])
+    listed = OLLAMA.encode_models([Model("public", "ollama", 0, entry)])
     assert json.loads(listed) == {
-        "models": [
-            {"name": "public", "model": "public", "size": 12, "details": {"families": ["llama"], "x": 1.5}},
-            {"name": "bare", "model": "bare"},
-        ]
+        "models": [{"name": "public", "model": "public", "size": 12, "details": {"families": ["llama"], "x": 1.5}}]
     }
     assert b"1.50" in listed
+
+
+def test_a_model_of_another_engine_has_what_ollamas_clients_read_without_looking() -> None:
+    (entry,) = json.loads(OLLAMA.encode_models([Model("bare", "vllm", 1 << 60)]))["models"]
+    assert entry["name"] == entry["model"] == "bare"
+    assert entry["modified_at"] == "9999-12-31T23:59:59Z"
+    assert len(entry["digest"]) == 64
+    assert (entry["size"], entry["details"]["family"]) == (0, "vllm")
+    ollama.ListResponse.model_validate({"models": [entry]})
 
 
 def test_running_models_are_the_backends_own_entries() -> None:
