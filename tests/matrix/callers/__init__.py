@@ -1,0 +1,1 @@
+"""The dialects of chats, each by a caller of its own."""
