@@ -56,6 +56,8 @@ class OllamaWithOpenai:
         self._native = native
         self.heads = native.heads
         self._count = 0
+        # The server asks for a fault's error right after the answer that it takes the place of: in its dialect.
+        self._is_openai = False
         self._routes: dict[tuple[bytes, bytes], Callable[[Request, int], Reply | Work]] = {
             (b"POST", b"/v1/chat/completions"): self._chat,
             (b"POST", b"/v1/completions"): self._completion,
@@ -68,6 +70,7 @@ class OllamaWithOpenai:
         route = self._routes.get((request.method, path))
         if route is None and request.method == b"GET" and path.startswith(b"/v1/models/"):
             route = self._show_model
+        self._is_openai = route is not None
         if route is None:
             return self._native.answer(request, now_utc)
         try:
@@ -78,6 +81,8 @@ class OllamaWithOpenai:
             return self._openai_error(exc.status, exc.message, now_utc)
 
     def error(self, status: int, message: str, now_utc: int, param: str | None = None, extra: bytes = b"") -> Reply:
+        if self._is_openai:
+            return self._openai_error(status, message, now_utc, extra)
         return self._native.error(status, message, now_utc, param, extra)
 
     def busy(self, now_utc: int, path: bytes) -> Reply:
@@ -88,10 +93,12 @@ class OllamaWithOpenai:
     def resolve(self, model: str) -> str | None:
         return self._native.resolve(model)
 
-    def _openai_error(self, status: int, message: str, now_utc: int) -> Reply:
+    def _openai_error(self, status: int, message: str, now_utc: int, extra: bytes = b"") -> Reply:
         kind = _ERROR_TYPES.get(status, "api_error")
         error = {"message": message, "type": kind, "param": None, "code": None}
-        return self._native.heads.reply(status, msgspec.json.encode({"error": error}), "application/json", now_utc)
+        return self._native.heads.reply(
+            status, msgspec.json.encode({"error": error}), "application/json", now_utc, extra
+        )
 
     def _json(self, value: Any, now_utc: int) -> Reply:
         # json.NewEncoder ends its output with a newline, and the middleware sets a bare content type.

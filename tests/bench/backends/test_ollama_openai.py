@@ -55,6 +55,18 @@ def test_errors_have_the_openai_shape_with_code_null(path, body, status, kind):
     assert (reply.status, error["type"], error["code"]) == (status, kind, None)
 
 
+def test_a_faults_error_has_the_shape_of_the_route_that_was_asked():
+    settings = EngineSettings("ollama", ("llama3.2",))
+    made = OllamaWithOpenai(settings, Ollama(settings, NoResidency()))
+    errors = []
+    for path in (b"/v1/chat/completions", b"/api/chat"):
+        made.answer(Request(b"POST", path, b"", json.dumps(CHAT).encode()), 1_700_000_000)
+        reply = made.error(503, "too much", 1_700_000_000, None, b"Retry-After: 1\r\n")
+        assert b"\r\nRetry-After: 1\r\n" in reply.data
+        errors.append(json.loads(reply.data.split(b"\r\n\r\n", 1)[1])["error"])
+    assert errors == [{"message": "too much", "type": "api_error", "param": None, "code": None}, "too much"]
+
+
 def test_everything_else_is_ollamas_own():
     reply = ask(b"/api/version", {}, b"GET")
     assert isinstance(reply, Reply)
