@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from mrproxy.canonical.models import Model
+from mrproxy.dialects.anthropic.fields import NoThreads
 from mrproxy.dialects.anthropic.shallow import decode_messages
 from mrproxy.errors import ProxyError
 
@@ -39,13 +40,10 @@ class Anthropic:
     decode = staticmethod(decode_messages)
 
     def encode_error(self, error: ProxyError, request_id: bytes) -> bytes:
-        return msgspec.json.encode(
-            {
-                "type": "error",
-                "error": {"type": error_type(error.status), "message": error.message},
-                "request_id": request_id.decode("latin-1"),
-            }
-        )
+        described: dict[str, Any] = {"type": error_type(error.status), "message": error.message}
+        if isinstance(error, NoThreads):
+            described["details"] = {"error_code": error.error_code}
+        return msgspec.json.encode({"type": "error", "error": described, "request_id": request_id.decode("latin-1")})
 
     def encode_stream_error(self, error: ProxyError, request_id: bytes) -> bytes:
         return b"event: error\ndata: %b\n\n" % self.encode_error(error, request_id)

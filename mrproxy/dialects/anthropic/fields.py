@@ -56,6 +56,20 @@ def _wrong(reason: str, param: str) -> ClientError:
     return invalid(path, _PATH.sub("", reason))
 
 
+class NoThreads(ClientError):
+    """`thread`: the conversation would be held by Anthropic's service, and later requests would bring its end only.
+
+    `error_code` is what the SDKs look for: they then send the whole conversation, and go on without a thread
+    (anthropic-sdk-python 2.11, `ThreadUnsupportedRequestError`).
+    """
+
+    error_code = "thread_unsupported_request"
+
+    def __init__(self) -> None:
+        message = "thread: conversations are not held here; send all of the messages, without `thread`"
+        super().__init__(Code.INVALID_FIELD, message, param="thread")
+
+
 def begins(value: msgspec.Raw, start: bytes) -> bool:
     """How JSON begins tells its type, and copies nothing."""
     return memoryview(value)[:1] == start

@@ -11,7 +11,7 @@ import msgspec
 
 from mrproxy.canonical.conversation import ChatRequest, ResponseFormat
 from mrproxy.dialects.anthropic.blocks import read_messages, read_system
-from mrproxy.dialects.anthropic.fields import Members, Notes, invalid, missing
+from mrproxy.dialects.anthropic.fields import Members, Notes, NoThreads, invalid, missing
 from mrproxy.dialects.anthropic.tools import read_choice, read_tools, write_tools
 from mrproxy.dialects.anthropic.turns import write_messages, write_system
 from mrproxy.dialects.anthropic.wishes import (
@@ -80,6 +80,8 @@ def read_request(body: bytes, *, needs_bound: bool) -> ChatRequest:
 
 def _pass_over(fields: Members, notes: Notes) -> None:
     """Raises ClientError."""
+    if fields.raw("thread") is not None:
+        raise NoThreads
     for name in _REFUSED:
         if fields.raw(name) not in (None, _EMPTY):
             raise invalid(name, "it exists in Anthropic's own service only")

@@ -7,6 +7,7 @@ import pytest
 from mrproxy.canonical.models import Model
 from mrproxy.canonical.request import Operation
 from mrproxy.dialects.anthropic import ANTHROPIC
+from mrproxy.dialects.anthropic.fields import NoThreads
 from mrproxy.dialects.dialect import Dialect
 from mrproxy.errors import Code, ProxyError
 
@@ -35,6 +36,11 @@ def test_errors_have_anthropics_types(code: Code, kind: str) -> None:
         "error": {"type": kind, "message": "x"},
         "request_id": "id-1",
     }
+
+
+def test_a_refused_thread_is_told_in_the_word_that_the_sdks_look_for() -> None:
+    error = json.loads(ANTHROPIC.encode_error(NoThreads(), b"id-1"))["error"]
+    assert error["details"] == {"error_code": "thread_unsupported_request"}
 
 
 def test_in_a_stream_an_error_is_an_event() -> None:

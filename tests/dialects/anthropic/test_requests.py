@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mrproxy.canonical.conversation import ChatRequest, Message, Role, Sampling, Text, ThinkingWish, Tool
 from mrproxy.dialects.anthropic.count_tokens import decode_count_tokens
+from mrproxy.dialects.anthropic.fields import NoThreads
 from mrproxy.dialects.anthropic.requests import decode_chat, encode_chat
 from mrproxy.dialects.codec import Target
 from mrproxy.errors import ClientError, Code
@@ -35,6 +36,14 @@ def encode(**fields: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 def test_the_shortest_request() -> None:
     assert decode() == ChatRequest(model="m", messages=(USER,), sampling=Sampling(max_tokens=5))
+
+
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}])
+def test_a_thread_is_refused_for_its_messages_are_not_the_whole_conversation(thread: dict[str, str]) -> None:
+    with pytest.raises(NoThreads) as caught:
+        decode(thread=thread)
+    assert (caught.value.status, caught.value.param) == (400, "thread")
+    assert decode(thread=None) == decode()
 
 
 def test_every_field_is_canonical() -> None:
