@@ -1,0 +1,75 @@
+"""The lane of an attempt, in every combination of what decides it; and what a kind of backend can do at all."""
+
+import itertools
+
+import pytest
+
+from mrproxy.canonical.request import Operation
+from mrproxy.canonical.surface import NATIVE, Surface
+from mrproxy.dialects.lanes import Lane, can_serve, choose_lane
+
+STATELESS = b'{"model":"m","input":"hi","store":false}'
+ASKED = [surface for surface in Surface if surface is not Surface.OURS]
+BOTH = (False, True)
+
+
+@pytest.mark.parametrize("surface", ASKED)
+@pytest.mark.parametrize(("is_native", "is_checked", "has_length"), list(itertools.product(BOTH, repeat=3)))
+def test_bytes_pass_where_both_speak_it_and_can_say_all_that_was_asked(
+    surface: Surface, is_native: bool, is_checked: bool, has_length: bool
+) -> None:
+    native = frozenset({surface} if is_native else set(ASKED) - {surface})
+    lane = choose_lane(surface, native, STATELESS, is_checked=is_checked, has_context_length=has_length)
+    says_length = not has_length or surface is Surface.OLLAMA
+    assert (lane is Lane.STRAIGHT) is (is_native and not is_checked and says_length)
+
+
+@pytest.mark.parametrize("kind", NATIVE)
+@pytest.mark.parametrize("surface", ASKED)
+def test_a_kind_gets_bytes_as_they_are_for_what_it_serves(kind: str, surface: Surface) -> None:
+    lane = choose_lane(surface, NATIVE[kind], STATELESS)
+    assert lane is (Lane.STRAIGHT if surface in NATIVE[kind] else Lane.TRANSLATING)
+
+
+@pytest.mark.parametrize(
+    ("body", "lane"),
+    [
+        (b'{"store":false}', Lane.STRAIGHT),
+        (b'{"store":false,"previous_response_id":null}', Lane.STRAIGHT),
+        (b'{"store":false,"previous_response_id":"resp_1"}', Lane.TRANSLATING),
+        (b"{}", Lane.TRANSLATING),  # OpenAI's default is to store
+        (b'{"store":null}', Lane.TRANSLATING),
+        (b'{"store":true}', Lane.TRANSLATING),
+        (b'{"st\\u006fre":true}', Lane.TRANSLATING),
+    ],
+)
+def test_a_response_that_is_kept_or_continues_one_is_ours(body: bytes, lane: Lane) -> None:
+    assert choose_lane(Surface.RESPONSES, frozenset({Surface.RESPONSES}), body) is lane
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"store":7}', b'{"store":"no"}', b"\xff", b'{"a":' + b"[" * 50_000]
+)
+def test_what_cannot_be_read_is_for_the_engine_to_refuse(body: bytes) -> None:
+    assert choose_lane(Surface.RESPONSES, frozenset({Surface.RESPONSES}), body) is Lane.STRAIGHT
+
+
+def test_other_bodies_are_not_looked_at() -> None:
+    assert choose_lane(Surface.CHAT, NATIVE["vllm"], b'{"store":true}') is Lane.STRAIGHT
+
+
+SOMEWHERE = {
+    Operation.SHOW: {"ollama"},
+    Operation.COUNT_TOKENS: {"anthropic"},
+    Operation.EMBEDDINGS: set(NATIVE) - {"anthropic"},
+    Operation.EMBED: set(NATIVE) - {"anthropic"},
+}
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_every_kind_can_do_what_can_be_translated(operation: Operation) -> None:
+    assert {kind for kind in NATIVE if can_serve(kind, operation)} == SOMEWHERE.get(operation, set(NATIVE))
+
+
+def test_lanes_have_the_journals_words() -> None:
+    assert [str(lane) for lane in Lane] == ["straight", "translating"]
