@@ -3,7 +3,7 @@
 The rules look at the last message of the user (and for `cached` at everything that is said):
 
     call:NAME            call that tool, once per mention; `call:NAME{"a": 1}` with these arguments
-    say:TEXT             at its beginning: answer TEXT, up to the end of the line
+    say:TEXT             at its beginning: answer TEXT, up to the end of the line; calls may follow in further lines
     cached               half of the prompt came out of the prefix cache
     break-schema         JSON, but not what the schema asks for
     break-json           JSON that ends too early

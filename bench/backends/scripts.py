@@ -68,7 +68,8 @@ def split_tokens(text: str) -> list[str]:
 @refuses_malformed
 def write_script(prompt: Prompt) -> Script:
     calls = tuple(_make_call(prompt, name, given) for name, given in prompt.wanted_calls)
-    text, stop_sequence = _cut_at_stop("" if calls else _write_text(prompt), prompt.stops)
+    text, stop_sequence = _cut_at_stop(_write_text_beside(calls, prompt), prompt.stops)
+    calls = calls if stop_sequence is None else ()
     tokens = [Token(THINKING, piece) for piece in split_tokens(_write_thinking(prompt))]
     tokens += [Token(TEXT, piece) for piece in split_tokens(text)]
     for number, call in enumerate(calls):
@@ -117,6 +118,13 @@ def _write_text(prompt: Prompt) -> str:
     if not heard.results:
         said.append(f"You said: {heard.text[:MAX_QUOTED_CHARS]}")
     return ". ".join(said)
+
+
+def _write_text_beside(calls: tuple[Call, ...], prompt: Prompt) -> str:
+    """What is said before a call: only what the prompt says, and nothing where a call is all that there may be."""
+    if not calls:
+        return _write_text(prompt)
+    return prompt.wanted_text if prompt.forced is None else ""
 
 
 def _write_json(prompt: Prompt) -> str:

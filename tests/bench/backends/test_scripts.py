@@ -50,6 +50,17 @@ def test_calls_take_their_arguments_from_the_schema_or_the_prompt():
     assert script("call:c", tools={"c": None}).calls[0].arguments == "{}"
 
 
+def test_a_text_that_is_asked_for_stands_before_the_calls():
+    text = "say:I shall look.\ncall:a{}"
+    made = script(text, tools={"a": None})
+    assert (made.text, [call.name for call in made.calls], made.finish) == ("I shall look.", ["a"], "tool_calls")
+    assert [token.kind for token in made.tokens[-2:]] == [CALL, CALL]
+    forced = script(text, tools={"a": None}, forced="a")
+    assert (forced.text, [call.name for call in forced.calls]) == ("", ["a"])
+    stopped = script(text, tools={"a": None}, stops=("look",))
+    assert (stopped.text, stopped.calls, stopped.finish) == ("I shall ", (), "stop_sequence")
+
+
 def test_a_limit_is_kept_to_the_token_and_cuts_a_call_off():
     made = script("call:a", tools={"a": SCHEMA}, limit=3)
     assert (len(made.tokens), made.finish, made.whole_calls) == (3, "length", [])
