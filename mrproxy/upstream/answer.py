@@ -64,7 +64,7 @@ class AnswerCache:
         return answer, head.content_length
 
     def _remember(self, answer: Answer, raw: bytes, length: int) -> None:
-        if length >= 0 and answer.head.status < 400:
+        if length >= 0 and 200 <= answer.head.status < 400:  # an interim answer is never the whole of one
             self._last, self._repetition = answer, Repetition(raw)
 
 
