@@ -46,7 +46,15 @@ class Result:
     text: str
 
 
-Part = str | Picture | Call | Result
+@dataclass(frozen=True)
+class Thought:
+    """What an assistant thought in an earlier turn; signed where its engine signs."""
+
+    text: str
+    signature: str = ""
+
+
+Part = str | Picture | Call | Result | Thought
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,7 @@ class Seen:
 
     text: str = ""
     thinking: str = ""
+    signature: str = ""
     calls: list[Call] = field(default_factory=list)
     finish: str | None = None
     prompt_tokens: int | None = None

@@ -11,6 +11,7 @@ class Heard:
     texts: list[tuple[str, str]] = field(default_factory=list)  # (role, text), in order; no empty ones
     tools: list[str] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)  # (id, name)
+    thoughts: list[str] = field(default_factory=list)
     results: list[tuple[str, str]] = field(default_factory=list)  # (id of the call, text)
 
     def say(self, role: str, content: Any) -> None:
@@ -39,6 +40,7 @@ def _hear_chat(body: Json) -> Heard:
             heard.results.append((message.get("tool_call_id", ""), text_of(message["content"])))
             continue
         heard.say(message["role"], message.get("content"))
+        heard.thoughts += [message[name] for name in ("reasoning_content", "thinking") if message.get(name)]
         heard.calls += [(call.get("id", ""), call["function"]["name"]) for call in message.get("tool_calls") or ()]
     return heard
 
@@ -52,6 +54,8 @@ def _hear_messages(body: Json) -> Heard:
         for block in content if isinstance(content, list) else ():
             if block["type"] == "tool_use":
                 heard.calls.append((block["id"], block["name"]))
+            elif block["type"] == "thinking":
+                heard.thoughts.append(block["thinking"])
             elif block["type"] == "tool_result":
                 heard.results.append((block["tool_use_id"], text_of(block.get("content"))))
     return heard
@@ -64,6 +68,8 @@ def _hear_response(body: Json) -> Heard:
         match item.get("type", "message"):
             case "message":
                 heard.say(item["role"], item["content"])
+            case "reasoning":
+                heard.thoughts += [part["text"] for part in item["content"]]
             case "function_call":
                 heard.calls.append((item["call_id"], item["name"]))
             case "function_call_output":

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.matrix.asks import Ask, Call, Part, Picture, Result, Seen, Turn
+from tests.matrix.asks import Ask, Call, Part, Picture, Result, Seen, Thought, Turn
 from tests.matrix.callers.caller import Json, Words, arguments_of, sse_events
 
 
@@ -54,7 +54,7 @@ class Chat:
         assert message["role"] == "assistant"
         seen = Seen(id=answer["id"], finish=choice["finish_reason"], is_whole=True)
         seen.text = message.get("content") or ""
-        seen.thinking = message.get("reasoning_content") or ""
+        seen.thinking = read_thinking(message)
         for call in message.get("tool_calls") or ():
             assert call["type"] == "function"
             function = call["function"]
@@ -89,9 +89,9 @@ class Chat:
         if delta.get("content"):
             seen.note("text")
             seen.text += delta["content"]
-        if delta.get("reasoning_content"):
+        if thinking := read_thinking(delta):
             seen.note("thinking")
-            seen.thinking += delta["reasoning_content"]
+            seen.thinking += thinking
         for piece in delta.get("tool_calls") or ():
             seen.note("call")
             calls.add(piece)
@@ -117,6 +117,11 @@ class Calls:
 
     def all(self) -> list[Call]:
         return [Call(made["name"], partly(made["arguments"]), made["id"]) for made in self._made]
+
+
+def read_thinking(message: Json) -> str:
+    """Ours is `reasoning_content`; Ollama's own, passed straight, is `reasoning`."""
+    return message.get("reasoning_content") or message.get("reasoning") or ""
 
 
 def partly(arguments: str) -> Json:
@@ -145,11 +150,14 @@ def write_turn(turn: Turn) -> list[Json]:
         results = [part for part in turn.parts if isinstance(part, Result)]
         return [{"role": "tool", "tool_call_id": result.call_id, "content": result.text} for result in results]
     message: Json = {"role": turn.role}
-    contents = [part for part in turn.parts if not isinstance(part, Call)]
+    contents = [part for part in turn.parts if not isinstance(part, Call | Thought)]
     if len(contents) == 1 and isinstance(contents[0], str):
         message["content"] = contents[0]
     elif contents:
         message["content"] = [write_part(part) for part in contents]
+    thoughts = [part.text for part in turn.parts if isinstance(part, Thought)]
+    if thoughts:
+        message["reasoning_content"] = "".join(thoughts)
     calls = [part for part in turn.parts if isinstance(part, Call)]
     if calls:
         message["tool_calls"] = [

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.matrix.asks import Ask, Call, Part, Picture, Result, Seen, Turn
+from tests.matrix.asks import Ask, Call, Part, Picture, Result, Seen, Thought, Turn
 from tests.matrix.callers.caller import Json, Words, arguments_of, sse_events
 
 DEFAULT_LIMIT = 4096
@@ -70,7 +70,7 @@ class Messages:
                     assert block["text"]
                     seen.text += block["text"]
                 case "thinking":
-                    assert isinstance(block["signature"], str)
+                    seen.signature = block["signature"]
                     seen.thinking += block["thinking"]
                 case kind:
                     assert kind == "tool_use"
@@ -157,6 +157,7 @@ class Blocks:
                 seen.thinking += delta["thinking"]
             case "thinking", "signature_delta":
                 assert delta["signature"]
+                seen.signature = delta["signature"]
             case pair:
                 assert pair == ("tool_use", "input_json_delta")
                 self._arguments += delta["partial_json"]
@@ -191,3 +192,5 @@ def write_part(part: Part) -> Json:
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
         case Result():
             return {"type": "tool_result", "tool_use_id": part.call_id, "content": part.text}
+        case Thought():
+            return {"type": "thinking", "thinking": part.text, "signature": part.signature}

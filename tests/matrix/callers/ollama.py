@@ -2,7 +2,7 @@
 
 import json
 
-from tests.matrix.asks import Ask, Call, Picture, Result, Seen, Turn
+from tests.matrix.asks import Ask, Call, Picture, Result, Seen, Thought, Turn
 from tests.matrix.callers.caller import Json, Words
 
 
@@ -84,6 +84,9 @@ def write_turn(turn: Turn) -> list[Json]:
     pictures = [part for part in turn.parts if isinstance(part, Picture)]
     if pictures:
         message["images"] = [picture.url or picture.base64 for picture in pictures]
+    thoughts = [part.text for part in turn.parts if isinstance(part, Thought)]
+    if thoughts:
+        message["thinking"] = "".join(thoughts)
     calls = [part for part in turn.parts if isinstance(part, Call)]
     if calls:
         message["tool_calls"] = [{"function": {"name": call.name, "arguments": call.arguments}} for call in calls]

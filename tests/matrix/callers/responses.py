@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.matrix.asks import Ask, Call, Part, Picture, Result, Seen, Turn
+from tests.matrix.asks import Ask, Call, Part, Picture, Result, Seen, Thought, Turn
 from tests.matrix.callers.caller import Json, Words, arguments_of, sse_events
 from tests.matrix.callers.chat import partly, read_openai_error
 
@@ -145,7 +145,11 @@ def read_response(response: Json) -> Seen:
 
 def write_turn(turn: Turn) -> list[Json]:
     contents = [part for part in turn.parts if isinstance(part, str | Picture)]
-    items: list[Json] = []
+    items: list[Json] = [
+        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": part.text}]}
+        for part in turn.parts
+        if isinstance(part, Thought)
+    ]
     if len(contents) == 1 and isinstance(contents[0], str):
         items.append({"role": turn.role, "content": contents[0]})
     elif contents:
