@@ -252,6 +252,8 @@ class Attempts:
         exchange.lane = lane
         self._tap = None
         if lane is Lane.STRAIGHT:
+            if self.translating is not None:
+                self.translating.withdraw_warnings()
             return self._payload(backend)
         if self.translating is None:
             self.translating = Translating(head, request, exchange, self.caller, self._stages)

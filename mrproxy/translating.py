@@ -28,6 +28,9 @@ from mrproxy.upstream.registry import ModelPool
 # What asks nothing is short; longer bodies need not be read for it.
 SHORT_BYTES = 1024
 _TRACE_HEADERS = (b"traceparent", b"tracestate")  # W3C Trace Context
+# With everything else they fit into the 4 KiB that nginx takes of an answer's head (`proxy_buffer_size`).
+_MAX_WARNINGS = 8
+_MAX_WARNING_CHARACTERS = 300
 
 
 class Translating:
@@ -87,6 +90,11 @@ class Translating:
         trace = [(name, value) for name in _TRACE_HEADERS if (value := http.get(name)) is not None]
         lines = b"".join([b"%b: %b\r\n" % header for header in trace])
         return backend.endpoint.translated_request(translation.path, lines, translation.body, exchange.request_id)
+
+    def withdraw_warnings(self) -> None:
+        """The next attempt is in the straight lane: what the one before had to leave out is no concern of it."""
+        if self._lines is not None:
+            self._exchange.answer_lines = self._lines
 
     def completed(self) -> None:
         """The client has the whole answer: a response is stored, unless the caller said not to."""
@@ -150,10 +158,13 @@ def answer_to_nothing(
 
 def warning_lines(warnings: tuple[str, ...]) -> bytes:
     """`warning` header lines (RFC 7234 §5.5, code 299): one for each field that could not be passed on."""
-    return b"".join([b'warning: 299 mrproxy "%b"\r\n' % _quoted(text) for text in dict.fromkeys(warnings)])
+    texts = list(dict.fromkeys(warnings))
+    if len(texts) > _MAX_WARNINGS:
+        texts[_MAX_WARNINGS - 1 :] = [f"and {len(texts) - _MAX_WARNINGS + 1} more"]
+    return b"".join([b'warning: 299 mrproxy "%b"\r\n' % _quoted(text) for text in texts])
 
 
 def _quoted(text: str) -> bytes:
     """A quoted-string of printable ASCII (RFC 9110 §5.6.4); it may hold what a caller wrote."""
     plain = "".join(each if " " <= each <= "~" and each not in '"\\' else "?" for each in text)
-    return plain[:300].encode("ascii")
+    return plain[:_MAX_WARNING_CHARACTERS].encode("ascii")
