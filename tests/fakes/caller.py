@@ -114,7 +114,10 @@ class Caller:
         headers: dict[str, str] = {}
         for line in lines:
             name, value = line.split(": ", 1)
-            assert name.lower() not in headers, f"{name} twice in {raw!r}"
+            if name.lower() == "warning" and "warning" in headers:  # a list (RFC 9110 §5.3)
+                value = f"{headers['warning']}, {value}"
+            else:
+                assert name.lower() not in headers, f"{name} twice in {raw!r}"
             headers[name.lower()] = value
         answer = Answer(int(first.split(" ")[1]), headers, raw=raw)
         if not has_body or answer.status in (101, 204, 304):
