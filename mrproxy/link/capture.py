@@ -1,9 +1,8 @@
 """Shell. Captured bodies on disk: JSON lines next to the journal, `capture-<worker>-<sequence>.ndjson`.
 
 Theory of operation:
-1. One line is one request, written at its end with one `write` to a file opened for appending; no fsync.
-2. The first line opens a segment, numbered after what is there: a worker that captures nothing writes no file. A torn
-   tail left by `kill -9` is therefore never written over.
+1. One line is one request, written at its end with one `write` to a segment (`segments.py`); no fsync.
+2. The first line begins a segment: a worker that captures nothing writes no file.
 3. A disk error loses the line and is counted; half a line is taken back. It never reaches a request.
 4. Mode 0600: these are prompts. No header is ever given to this module, so no key is in it.
 A reader steps over a line that does not parse and says how many.
@@ -11,7 +10,6 @@ A reader steps over a line that does not parse and says how many.
 
 import base64
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -19,8 +17,9 @@ from typing import Protocol
 import msgspec
 
 from mrproxy.link.records import JournalRecord
+from mrproxy.link.segments import Appender, Series
 
-_NAME = re.compile(r"capture-(?P<worker>[A-Za-z0-9_.-]+)-(?P<sequence>[0-9]{12,})\.ndjson")
+_SERIES = Series("capture", ".ndjson")
 _LONGEST_CHARACTER_BYTES = 4
 
 
@@ -84,19 +83,16 @@ def as_text(body: KeptBody) -> tuple[str, bool]:
     return base64.b64encode(kept).decode(), True
 
 
-class CaptureWriter:
-    """Appends one worker's captures. Nothing here raises, and nothing is opened before the first line."""
+class CaptureWriter(Appender):
+    """Appends one worker's captures. Nothing raises but the constructor, for a worker's name that is none; nothing is
+    opened before the first line."""
 
-    __slots__ = ("_directory", "_fd", "_offset", "_segment_bytes", "lost", "worker", "written")
+    __slots__ = ("lost", "written")
 
     def __init__(self, directory: Path, worker: str, segment_bytes: int) -> None:
-        self.worker = worker
+        super().__init__(_SERIES, directory, worker, segment_bytes)
         self.written = 0
         self.lost = 0
-        self._directory = directory
-        self._segment_bytes = segment_bytes
-        self._fd = -1
-        self._offset = 0
 
     def append(self, bodies: CapturedBodies) -> None:
         """Write one line, or count it in `lost`."""
@@ -108,53 +104,18 @@ class CaptureWriter:
                 raise OSError("short write")
         except OSError:
             self.lost += 1
-            self._take_back()
+            if not self._take_back():
+                self.close()
             return
         self.written += 1
         self._offset += len(line)
         if self._offset >= self._segment_bytes:
             self.close()
 
-    def close(self) -> None:
-        """Idempotent. A line that comes later begins a new segment."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _take_back(self) -> None:
-        """Half a line must not stand in front of the next one."""
-        if self._fd < 0:
-            return
-        try:
-            os.ftruncate(self._fd, self._offset)
-        except OSError:
-            self.close()
-
-    def _begin_segment(self) -> None:
-        older = capture_segments(self._directory, self.worker)
-        sequence = sequence_of(older[-1]) + 1 if older else 1
-        path = self._directory / f"capture-{self.worker}-{sequence:012d}.ndjson"
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._offset = 0
-
 
 def capture_segments(directory: Path, worker: str | None = None) -> list[Path]:
     """All segments (of one worker), by worker and then oldest first; empty if there is no such directory."""
-    found = []
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return []
-    for name in names:
-        match = _NAME.fullmatch(name)
-        if match is not None and worker in (None, match["worker"]):
-            found.append((match["worker"], int(match["sequence"]), directory / name))
-    return [path for _, _, path in sorted(found)]
-
-
-def sequence_of(path: Path) -> int:
-    match = _NAME.fullmatch(path.name)
-    return int(match["sequence"]) if match is not None else 0
+    return [segment.path for segment in _SERIES.segments(directory, worker)]
 
 
 class CaptureReader(Iterator[CapturedBodies]):

@@ -1,11 +1,8 @@
 """Shell. The journal's files: a worker appends, the control plane follows.
 
 Theory of operation:
-1. A worker owns its segments, `journal-<worker>-<sequence>.mrj`. Each start begins a new one, so a torn tail left by
-   `kill -9` is never written over and never in the middle. One live writer per worker name.
-2. What ends in one batch of events is one `write` to a file opened for appending. There is no fsync: what a dead
-   process wrote is safe in the page cache; the last seconds before a power cut are not (nginx's and Envoy's access
-   logs make the same choice).
+1. A worker appends to segments of its own, `journal-<worker>-<sequence>.mrj` (`segments.py`: a new one at each start).
+2. What ends in one batch of events is one `write`. There is no fsync.
 3. A disk error never reaches a request. The record is counted as lost and the next one is tried again.
 4. A reader believes a frame only by its checksum. A damaged frame with a sound one behind it is stepped over and
    counted; anything else that does not parse ends the segment there.
@@ -15,16 +12,16 @@ Read next: `mrproxy/link/records.py`, the bytes; `mrproxy/ledger/spent.py`, budg
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from mrproxy.link.records import Gap, JournalRecord, encode_frame, frame_bytes, split_frame
+from mrproxy.link.segments import Appender, Segment, Series
 
 __all__ = ["JournalRecord", "Position", "SegmentReader", "Tail", "Writer", "read_segment", "segments"]
 
-_NAME = re.compile(r"journal-(?P<worker>[A-Za-z0-9_.-]+)-(?P<sequence>[0-9]{12,})\.mrj")
+_SERIES = Series("journal", ".mrj")
 _BLOCK_BYTES = 1 << 20
 
 
@@ -35,59 +32,23 @@ class Position(NamedTuple):
     offset: int
 
 
-class Segment(NamedTuple):
-    """One journal file; sorts by worker, then by age."""
-
-    worker: str
-    sequence: int
-    path: Path
-
-
 def segments(directory: Path, worker: str | None = None) -> list[Segment]:
     """All segments in `directory` (of one worker), oldest first; empty if there is no such directory."""
-    found = []
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return []
-    for name in names:
-        match = _NAME.fullmatch(name)
-        if match is not None and worker in (None, match["worker"]):
-            found.append(Segment(match["worker"], int(match["sequence"]), directory / name))
-    return sorted(found)
+    return _SERIES.segments(directory, worker)
 
 
-class Writer:
+class Writer(Appender):
     """Appends records to one worker's segments. Only the constructor may raise."""
 
-    __slots__ = (
-        "_directory",
-        "_fd",
-        "_offset",
-        "_segment_bytes",
-        "_sequence",
-        "found_torn",
-        "lost_records",
-        "records",
-        "worker",
-        "written_bytes",
-    )
+    __slots__ = ("found_torn", "lost_records", "records", "written_bytes")
 
     def __init__(self, directory: Path, worker: str, segment_bytes: int) -> None:
         """Begin a new segment after whatever is there; `found_torn` says if the newest one ends in half a record."""
-        if _NAME.fullmatch(f"journal-{worker}-{0:012d}.mrj") is None:
-            raise ValueError(f"a worker's name may have letters, digits and ._- only, not {worker!r}")
-        self.worker = worker
+        super().__init__(_SERIES, directory, worker, segment_bytes)
         self.lost_records = 0
         self.records = 0
         self.written_bytes = 0
-        self._directory = directory
-        self._segment_bytes = segment_bytes
-        self._fd = -1
-        self._offset = 0
-        older = segments(directory, worker)
-        self._sequence = older[-1].sequence if older else 0
-        self.found_torn = bool(older) and is_torn(older[-1].path)
+        self.found_torn = self._sequence > 0 and is_torn(self.path)
         directory.mkdir(parents=True, exist_ok=True)
         self._begin_segment()
 
@@ -95,11 +56,6 @@ class Writer:
     def position(self) -> Position:
         """Where the next record goes."""
         return Position(self._sequence, self._offset)
-
-    @property
-    def path(self) -> Path:
-        """The segment that is being written."""
-        return self._path_of(self._sequence)
 
     def append(self, record: JournalRecord) -> int:
         """Write one record; its size in bytes, or 0 if it was lost (counted in `lost_records`)."""
@@ -127,12 +83,11 @@ class Writer:
             return
         frames = b"".join([encode_frame(record) for record in records])
         try:
-            if os.write(self._fd, frames) != len(frames):
-                raise OSError("short write")
+            written = os.write(self._fd, frames)
         except OSError:
-            self._take_back()
-            for record in records:
-                self.append(record)
+            written = 0
+        if written != len(frames):
+            self._finish_batch(records, written)
             return
         self._offset += len(frames)
         self.records += len(records)
@@ -140,52 +95,39 @@ class Writer:
         if self._offset >= self._segment_bytes:
             self._try_begin_segment()
 
-    def close(self) -> None:
-        """Idempotent. There is nothing to flush. A record that comes later still is written, to a new segment."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def _finish_batch(self, records: list[JournalRecord], written: int) -> None:
+        """The rest of a batch of which only so many bytes were written.
+
+        Frames among them that are whole stay, since a reader may have taken them: written again they would count twice.
+        """
+        sizes = [len(encode_frame(record)) for record in records]
+        whole = 0
+        while written >= sizes[whole]:
+            written -= sizes[whole]
+            whole += 1
+        self._offset += sum(sizes[:whole])
+        self.records += whole
+        self.written_bytes += sum(sizes[:whole])
+        self._repair()
+        for record in records[whole:]:
+            self.append(record)
 
     def _recovered(self, frame: bytes) -> bool:
         """Take back half a frame and try once more, in a new segment where this one cannot be repaired."""
-        try:
-            os.ftruncate(self._fd, self._offset)
-        except OSError:
-            if not self._try_begin_segment():
-                return False
+        if not self._take_back() and not self._try_begin_segment():
+            return False
         try:
             if os.write(self._fd, frame) == len(frame):
                 return True
-            os.ftruncate(self._fd, self._offset)
         except OSError:
-            self._take_back()
+            pass
+        self._repair()
         return False
 
-    def _take_back(self) -> None:
+    def _repair(self) -> None:
         """Half a frame must not stand in front of the records to come."""
-        try:
-            os.ftruncate(self._fd, self._offset)
-        except OSError:
+        if not self._take_back():
             self._try_begin_segment()
-
-    def _try_begin_segment(self) -> bool:
-        """False leaves everything as it was: better a segment that is too long than a record that is lost."""
-        try:
-            self._begin_segment()
-        except OSError:
-            return False
-        return True
-
-    def _begin_segment(self) -> None:
-        sequence = self._sequence + 1
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        # Mode 0600: records name users and their addresses.
-        fd = os.open(self._path_of(sequence), flags, 0o600)
-        self.close()
-        self._fd, self._sequence, self._offset = fd, sequence, 0
-
-    def _path_of(self, sequence: int) -> Path:
-        return self._directory / f"journal-{self.worker}-{sequence:012d}.mrj"
 
 
 class SegmentReader(Iterator[tuple[int, JournalRecord]]):

@@ -86,6 +86,31 @@ def test_a_disk_that_fills_up_in_a_batch_takes_what_fits_and_only_the_rest_is_lo
     assert (writer.records, writer.written_bytes) == (3 + room_records, writer.path.stat().st_size)
 
 
+@pytest.mark.parametrize("can_truncate", [True, False])
+@pytest.mark.parametrize("half_bytes", [0, 40])
+def test_what_was_written_whole_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half_bytes: int, can_truncate: bool
+) -> None:
+    """A reader may have taken it between the short write and its repair."""
+    writer = Writer(tmp_path, "w0", SEGMENT_BYTES)
+    size = len(encode_frame(numbered(1)[0]))
+    write = os.write
+
+    def refuse(fd: int, length: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        lengths = iter([2 * size + half_bytes])
+        patch.setattr(os, "write", lambda fd, data: write(fd, data[: next(lengths, None)]))
+        if not can_truncate:
+            patch.setattr(os, "ftruncate", refuse)
+        writer.append_all(numbered(5))
+    writer.append_all(numbered(2, start=5))
+    writer.close()
+    assert [record for segment in segments(tmp_path) for record in all_of(segment.path)] == numbered(7)
+    assert (writer.records, writer.lost_records, writer.written_bytes) == (7, 0, 7 * size)
+
+
 def test_a_batch_survives_a_segment_that_cannot_be_repaired(tmp_path: Path) -> None:
     writer = Writer(tmp_path, "w0", SEGMENT_BYTES)
     writer.append_all(numbered(2))
