@@ -120,11 +120,11 @@ def translate(asked: Asked, target: Target, context: AnswerContext, check: Check
         if engine == "ollama" or (engine == "openai" and request.raw):
             encoded, path = _TEXT_WRITERS[engine](request, target)
             decoder = _TEXT_DECODERS[engine][not request.streams](context.request_id)
-            return _translation(asked, encoded, path, decoder, context, check)
+            return _translation(asked, request, encoded, path, decoder, context, check)
         request = as_chat(request)
     encoded, path = _CHAT_WRITERS[engine](request, target)
     decoder = _CHAT_DECODERS[engine][not request.streams](context.request_id)
-    return _translation(asked, encoded, path, decoder, context, check)
+    return _translation(asked, request, encoded, path, decoder, context, check)
 
 
 def engine_dialect(kind: str) -> str:
@@ -133,13 +133,19 @@ def engine_dialect(kind: str) -> str:
 
 
 def _translation(
-    asked: Asked, encoded: Encoded, path: bytes, decoder: AnswerDecoder, context: AnswerContext, check: Check | None
+    asked: Asked,
+    request: ChatRequest | TextRequest,
+    encoded: Encoded,
+    path: bytes,
+    decoder: AnswerDecoder,
+    context: AnswerContext,
+    check: Check | None,
 ) -> Translation:
+    """`request` as it was encoded: a text that became a chat has a warning more than what was asked."""
     encoder = _encoder(asked, context)
     is_ollama = asked.dialect == "ollama"
     tap = TranslatingTap(decoder, encoder, is_document=not asked.streams, check=check, tells_durations=is_ollama)
-    assert not isinstance(asked.request, EmbeddingRequest)
-    return Translation(path, encoded.body, tap, encoder, asked.request.warnings + encoded.warnings)
+    return Translation(path, encoded.body, tap, encoder, request.warnings + encoded.warnings)
 
 
 _CHAT_WRITERS: dict[str, Callable[[ChatRequest, Target], tuple[Encoded, bytes]]] = {
