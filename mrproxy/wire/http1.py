@@ -31,7 +31,7 @@ _REQUEST_OWN = HOP_BY_HOP | {
     b"x-request-id", b"cookie",
 }  # fmt: skip
 # A backend's cookies and name are no business of the caller; the control plane's cookies are.
-PLAIN_RESPONSE = HOP_BY_HOP | {b"content-length", b"x-request-id", b"server-timing", b"server"}
+PLAIN_RESPONSE = HOP_BY_HOP | {b"content-length", b"x-request-id", b"request-id", b"server-timing", b"server"}
 BACKEND_RESPONSE = PLAIN_RESPONSE | {b"x-mrproxy-backend", b"set-cookie"}
 
 _MAX_LENGTH_DIGITS = 15

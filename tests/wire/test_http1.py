@@ -433,3 +433,7 @@ def test_callers_see_neither_a_backends_cookies_nor_its_name() -> None:
 def test_a_switch_of_protocols_is_recognised() -> None:
     raw = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
     assert parse_response_head(raw).upgrade
+
+
+def test_a_request_has_one_id_and_it_is_ours_whatever_the_backend_calls_its_own() -> None:
+    assert parse_response_head(OK + b"X-Request-Id: a\r\nRequest-Id: req_b\r\n\r\n").forward == b""
