@@ -16,6 +16,7 @@ from tests.front_door.gateway import KEY, Gateway, backend_table, key_table, moc
 VLLM, OLLAMA, OLLAMA_CTX, CLAUDE = "vllm-mock", "llama-mock", "llama-ctx", "claude-mock"
 MODELS = [VLLM, OLLAMA, OLLAMA_CTX, CLAUDE]
 ENGINE_KEY = "sk-engine"
+OTHER_KEY = "mr_front-door-grace"
 ONCE_KEY = "mr_front-door-once"
 
 # A test that breaks an engine on purpose must not open the breaker before the next test.
@@ -25,6 +26,9 @@ breaker_min_requests = 1000
 
 [[users]]
 name = "ada"
+
+[[users]]
+name = "grace"
 
 [[users]]
 name = "hurried"
@@ -74,6 +78,7 @@ def run_engines(directory: Path) -> Iterator[Engines]:
         }
         tables = [
             key_table(KEY, "ada"),
+            key_table(OTHER_KEY, "grace"),
             key_table(ONCE_KEY, "hurried", requests_per_minute=1),
             backend_table("vllm", "vllm", urls["vllm"]),
             backend_table("ollama", "ollama", urls["ollama"]) + f'num_ctx = {{ "{OLLAMA_CTX}" = 8192 }}\n',
