@@ -13,6 +13,7 @@ from mrproxy.canonical.capture import Body
 from mrproxy.canonical.deltas import (
     Delta,
     Failure,
+    Finish,
     Report,
     TextDelta,
     ThinkingDelta,
@@ -41,8 +42,8 @@ class TranslatingTap:
     """
 
     __slots__ = (
-        "_check", "_decoder", "_encoder", "_first_ns", "_tells_durations", "_tokens", "_total_ns", "events", "failure",
-        "is_document", "kept", "usage",
+        "_check", "_decoder", "_encoder", "_first_ns", "_held", "_tells_durations", "_tokens", "_total_ns", "events",
+        "failure", "is_document", "kept", "usage",
     )  # fmt: skip
     cuts = True
     marker = b""
@@ -61,6 +62,7 @@ class TranslatingTap:
         self._decoder = decoder
         self._encoder = encoder
         self._check = check
+        self._held: list[Delta] = []  # from where the answer says that it is done, until it is checked
         self._tells_durations = tells_durations
         self.kept: Body | None = None  # while bodies are captured: what the caller gets
         self.is_document = is_document
@@ -90,14 +92,16 @@ class TranslatingTap:
         if self._check is not None and (reason := self._check.finish()):
             self.failure = f"the model's output is not what was asked for: {reason}"
             return out
-        last = self._encoder.finish()
-        if self.kept is not None:
-            self.kept.receive_data(last)
-        return out + last
+        if self._held:
+            out += self._keep(self._encoder.send(self._held))
+        return out + self._keep(self._encoder.finish())
 
     def receive_whole(self, payload: bytes) -> None:
         """Never: a tap that cuts gets its answer in pieces."""
         self.receive_data(payload)
+
+    def skip(self, rest: int) -> int:
+        return 0
 
     def ping(self) -> bytes:
         return self._encoder.ping()
@@ -126,7 +130,18 @@ class TranslatingTap:
                 self.failure = delta.message
                 deltas = deltas[: deltas.index(delta)]
                 break
-        out = self._encoder.send(deltas)
+        if self._check is not None:
+            deltas = self._until_done(deltas)
+        return self._keep(self._encoder.send(deltas))
+
+    def _until_done(self, deltas: list[Delta]) -> list[Delta]:
+        """Who reads that the answer has ended well reads no further: that is said when it is known."""
+        done = (at for at, delta in enumerate(deltas) if type(delta) is Finish and not delta.choice)
+        end = 0 if self._held else next(done, len(deltas))
+        self._held += deltas[end:]
+        return deltas[:end]
+
+    def _keep(self, out: bytes) -> bytes:
         if self.kept is not None:
             self.kept.receive_data(out)
         return out

@@ -143,6 +143,25 @@ def test_output_that_is_checked_has_its_end_only_if_it_is_right(texts: list[str]
     assert tap.usage == Usage(7, 3)
 
 
+@pytest.mark.parametrize("text", ["right", "wrong"])
+def test_that_an_answer_has_ended_well_is_said_when_it_is_known(text: str) -> None:
+    finish = Finish(FinishReason.STOP)
+    report = Report(TokenReport(7, 3))
+    other = TextDelta("other", choice=1)
+    tap = tap_of([TextDelta(text), finish], [other, report], [End()], check=Strict())
+    tap.receive_data(b"x")
+    assert tap.receive_data(b"x") == b""
+    assert seen(tap) == [TextDelta(text)]
+    said = tap.finish()
+    assert tap.usage == Usage(7, 3)
+    if text == "right":
+        assert said == b"other<end>"
+        assert seen(tap)[1:] == [finish, other, report, End()]
+    else:
+        assert said == b""
+        assert seen(tap) == [TextDelta(text)]
+
+
 def test_only_the_first_choices_text_is_checked() -> None:
     batch = [ThinkingDelta("hm"), TextDelta("right"), TextDelta("wrong", choice=1)]
     tap = tap_of(batch, LAST, check=Strict())
