@@ -18,6 +18,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from mrproxy.forwarding import ControlUplink
 from mrproxy.identity.callers import Identity
 from mrproxy.images import open_images
 from mrproxy.ledger.entry import Ledger
-from mrproxy.ledger.spent import Spent
+from mrproxy.ledger.spent import read_spent
 from mrproxy.lifecycle import serve_connection
 from mrproxy.link.capture import CaptureWriter
 from mrproxy.link.journal import Writer
@@ -283,9 +284,9 @@ def settle_garbage() -> None:
 
 def _ledger(directory: DataDirectory) -> Ledger:
     """With what was spent before this process began."""
-    spent = Spent(directory.journal)
-    spent.catch_up()
-    spent.save()
+    spent = read_spent(directory.journal)
+    with suppress(OSError):  # it only makes the next start shorter, and a full disk must not prevent this one
+        spent.save()
     return Ledger(spent.by_key_id, spent.by_user)
 
 

@@ -1,13 +1,18 @@
 """Shell. What every key and user has spent so far, derived from the journal, so that budgets survive restarts.
 
 The sums are a fold over all records of all workers, kept in a checkpoint file beside the segments together with the
-positions up to which they hold. Reading on from the checkpoint gives the present; losing the checkpoint only means
-reading from the first segment. So it never has to be right about anything but itself, and whoever has the time may
-write it: a worker at start, the control plane now and then. Segments may be removed once a checkpoint covers them.
+positions up to which they hold. Reading on from the checkpoint gives the present, so it never has to be right about
+anything but itself, and whoever has the time may write it: a worker at start, the control plane now and then. Segments
+may be removed once a checkpoint that covers them is on disk, and these rules keep the sums right while that happens:
+
+1. A checkpoint replaces only the one it was made from (`save`), so an older one never comes back.
+2. Whoever read segments while the checkpoint changed may have missed some that were removed, and reads again
+   (`read_spent`).
 
 Read next: `mrproxy/link/journal.py`; `mrproxy/ledger/entry.py`, which starts from these sums.
 """
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterable
@@ -33,7 +38,8 @@ class Spent:
 
     def __init__(self, directory: Path) -> None:
         """Start from the checkpoint in `directory`, or from nothing if there is none that can be read."""
-        checkpoint = _read(directory / CHECKPOINT_NAME)
+        self._found = _read(directory)
+        checkpoint = _decode(self._found)
         self.by_key_id: dict[str, int] = {} if checkpoint is None else checkpoint.by_key_id
         self.by_user: dict[str, int] = {} if checkpoint is None else checkpoint.by_user
         self._tail = Tail(directory, None if checkpoint is None else checkpoint.positions)
@@ -51,13 +57,40 @@ class Spent:
             count += len(records)
         return count
 
-    def save(self) -> None:
-        """Replace the checkpoint in one step; OSError if the disk will not have it (the old one is then still good)."""
+    @property
+    def positions(self) -> dict[str, Position]:
+        """Up to where the sums hold, by worker."""
+        return dict(self._tail.positions)
+
+    def is_current(self) -> bool:
+        """Whether the checkpoint on disk still is the one that this was made from."""
+        return _read(self._directory) == self._found
+
+    def save(self) -> bool:
+        """Replace the checkpoint in one step; False if another process did so since, or does so now.
+
+        OSError if the disk will not have it (the old one is then still good).
+        """
         checkpoint = _Checkpoint(_FORMAT, self._tail.positions, self.by_key_id, self.by_user)
         data = msgspec.json.encode(checkpoint)
         self._directory.mkdir(parents=True, exist_ok=True)
-        # A name of its own each time, because two processes may save at once; mkstemp's mode is 0600.
-        fd, temporary = tempfile.mkstemp(prefix=f".{CHECKPOINT_NAME}-", dir=self._directory)
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            # Never waited for: the other process may be stopped, and a worker that starts must not depend on it.
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not self.is_current():
+                return False
+            self._replace(data)
+            os.fsync(directory)  # before any segment goes that it stands for
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(directory)
+        self._found = data
+        return True
+
+    def _replace(self, data: bytes) -> None:
+        fd, temporary = tempfile.mkstemp(prefix=f".{CHECKPOINT_NAME}-", dir=self._directory)  # its mode is 0600
         try:
             with open(fd, "wb") as file:
                 file.write(data)
@@ -79,9 +112,25 @@ class Spent:
                 by_user[record.user] = by_user.get(record.user, 0) + tokens
 
 
-def _read(path: Path) -> _Checkpoint | None:
+def read_spent(directory: Path) -> Spent:
+    """What has been spent up to now. Reads files, so it blocks."""
+    while True:
+        spent = Spent(directory)
+        spent.catch_up()
+        if spent.is_current():
+            return spent
+
+
+def _read(directory: Path) -> bytes:
     try:
-        checkpoint = msgspec.json.decode(path.read_bytes(), type=_Checkpoint)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return (directory / CHECKPOINT_NAME).read_bytes()
+    except OSError:
+        return b""
+
+
+def _decode(found: bytes) -> _Checkpoint | None:
+    try:
+        checkpoint = msgspec.json.decode(found, type=_Checkpoint)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return checkpoint if checkpoint.format == _FORMAT else None

@@ -1,11 +1,12 @@
 """Budgets survive restarts: the sums come out of the journal, with or without a checkpoint."""
 
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from mrproxy.ledger.spent import CHECKPOINT_NAME, Spent
+from mrproxy.ledger.spent import CHECKPOINT_NAME, Spent, read_spent
 from mrproxy.link.journal import Writer, segments
 from tests.link.journal_examples import a_record
 
@@ -97,3 +98,53 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
         caught_up(tmp_path).save()
     assert (tmp_path / CHECKPOINT_NAME).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_older_checkpoint_never_replaces_a_newer_one(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    slow = caught_up(tmp_path)
+    write(tmp_path, 10)
+    assert caught_up(tmp_path).save()
+    assert not slow.is_current()
+    assert not slow.save()
+    for segment in segments(tmp_path):
+        segment.path.write_bytes(b"")
+    assert caught_up(tmp_path).by_key_id == {"k1": 11}
+
+
+def test_a_checkpoint_may_be_saved_again_by_the_same_owner(tmp_path: Path) -> None:
+    spent = caught_up(tmp_path)
+    assert spent.save()
+    write(tmp_path, 5)
+    assert spent.catch_up() == 1
+    assert spent.save()
+    assert Spent(tmp_path).by_key_id == {"k1": 5}
+    assert Spent(tmp_path).positions == spent.positions
+
+
+def test_nobody_waits_for_another_process_that_saves(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    assert not caught_up(tmp_path).save()
+    os.close(directory)
+    assert caught_up(tmp_path).save()
+
+
+def test_segments_that_are_removed_while_they_are_read_are_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 1, 20, 300, 4000, 50_000, *[0] * 5)
+    catch_up, found = Spent.catch_up, segments(tmp_path)
+    assert len(found) > 2
+
+    def overtaken(self: Spent, max_records: int | None = None) -> int:
+        """As this one begins to read, another saves a checkpoint and removes what it covers."""
+        monkeypatch.undo()
+        assert caught_up(tmp_path).save()
+        for segment in found[:-1]:
+            segment.path.unlink()
+        return catch_up(self, max_records)
+
+    monkeypatch.setattr(Spent, "catch_up", overtaken)
+    assert read_spent(tmp_path).by_key_id == {"k1": 54_321}
