@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mrproxy.link.records import Gap, JournalRecord, encode_frame, frame_bytes, split_frame
-from mrproxy.link.segments import Appender, Segment, Series
+from mrproxy.link.segments import Appender, Segment, Series, is_being_written
 
 __all__ = ["JournalRecord", "Position", "SegmentReader", "Tail", "Writer", "read_segment", "segments"]
 
@@ -205,7 +205,8 @@ def is_torn(path: Path) -> bool:
 class Tail:
     """Follows all workers' segments by polling; `positions` is what to store together with the records taken.
 
-    A segment with a younger one beside it is final: what is torn at its end is counted in `torn_segments`, once.
+    A segment with a younger one beside it that nobody writes any more is final: what is torn at its end is counted in
+    `torn_segments`, once. Until then its worker's younger segments wait.
     """
 
     def __init__(self, directory: Path, positions: Mapping[str, Position] | None = None) -> None:
@@ -217,12 +218,18 @@ class Tail:
     def poll(self, max_records: int = 1000) -> list[JournalRecord]:
         """What is new, at most `max_records`; empty when nothing is. Reads files, so it blocks for as long."""
         taken: list[JournalRecord] = []
+        held = ""
         found = segments(self._directory)
         for index, segment in enumerate(found):
             if len(taken) >= max_records:
                 break
-            is_final = index + 1 < len(found) and found[index + 1].worker == segment.worker
-            self._take(segment, max_records - len(taken), is_final, taken)
+            offset = self._offset_in(segment)
+            if offset is None or segment.worker == held:
+                continue
+            has_younger = index + 1 < len(found) and found[index + 1].worker == segment.worker
+            if has_younger and is_being_written(segment.path):
+                held = segment.worker
+            self._take(segment, offset, max_records - len(taken), has_younger and segment.worker != held, taken)
         return taken
 
     def lag_bytes(self) -> int:
@@ -235,10 +242,7 @@ class Tail:
                     lag += max(0, segment.path.stat().st_size - offset)
         return lag
 
-    def _take(self, segment: Segment, room: int, is_final: bool, taken: list[JournalRecord]) -> None:
-        offset = self._offset_in(segment)
-        if offset is None:
-            return
+    def _take(self, segment: Segment, offset: int, room: int, is_final: bool, taken: list[JournalRecord]) -> None:
         try:
             reader = read_segment(segment.path, offset)
         except FileNotFoundError:  # retention was quicker

@@ -5,12 +5,17 @@ Theory of operation:
    by `kill -9` is never written over and never in the middle. One live appender per series and worker.
 2. A segment is opened for appending with mode 0600 and is never synced: what a dead process wrote is safe in the page
    cache; the last seconds before a power cut are not (nginx's and Envoy's access logs make the same choice).
-3. Half of what was to be written must not stand in front of what comes next: it is cut off again (`_take_back`).
+3. The segment being written is locked. A dead writer's lock is gone, whatever killed it, and what nobody holds and
+   is not the newest will never grow again: so readers know what is final, even while a worker whose supervisor was
+   killed still finishes beside its successor.
+4. Half of what was to be written must not stand in front of what comes next: it is cut off again (`_take_back`).
 
 What a piece is, and what happens to one that the disk did not take, is for those who append.
 Read next: `mrproxy/link/journal.py` and `mrproxy/link/capture.py`, the two series there are.
 """
 
+import contextlib
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -60,6 +65,23 @@ class Series:
         return name
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether a living process may still append to this segment. Ask before reading to its end, not afterwards."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(fd)
+    return False
+
+
 class Appender:
     """One worker's newest segment of a series. Those who inherit write to `_fd` and count in `_offset`.
 
@@ -96,6 +118,8 @@ class Appender:
         sequence = self._sequence + 1
         # Mode 0600: these files name users, their addresses and what they asked.
         fd = os.open(self._directory / self._series.name_of(self.worker, sequence), _FLAGS, 0o600)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.close()
         self._fd, self._sequence, self._offset = fd, sequence, 0
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mrproxy.link.journal import Position, Tail, Writer, is_torn, read_segment, segments
 from mrproxy.link.records import JournalRecord, encode_frame
+from mrproxy.link.segments import is_being_written
 from tests.link.journal_examples import a_record, journal_records
 
 SEGMENT_BYTES = 1 << 20
@@ -302,6 +303,21 @@ def test_tail_leaves_a_torn_segment_behind_when_a_younger_one_exists(tmp_path: P
     assert tail.torn_segments == 1
 
 
+def test_tail_stays_with_a_segment_that_a_living_writer_still_fills_beside_its_successor(tmp_path: Path) -> None:
+    orphan, successor = (Writer(tmp_path, "w0", SEGMENT_BYTES) for _ in range(2))
+    other = Writer(tmp_path, "w1", SEGMENT_BYTES)
+    tail = Tail(tmp_path)
+    for number, writer in enumerate((successor, orphan, other)):
+        writer.append(numbered(1, start=number)[0])
+    assert [record.request_id for record in tail.poll()] == ["req-0001", "req-0002"]
+    orphan.append(numbered(1, start=3)[0])
+    assert [record.request_id for record in tail.poll()] == ["req-0003"]
+    assert tail.lag_bytes() > 0
+    orphan.close()
+    assert [record.request_id for record in tail.poll()] == ["req-0000"]
+    assert (tail.poll(), tail.lag_bytes()) == ([], 0)
+
+
 def test_tail_goes_on_with_the_next_segment_when_retention_removed_one(tmp_path: Path) -> None:
     writer = Writer(tmp_path, "w0", segment_bytes=1)
     tail = Tail(tmp_path)
@@ -344,4 +360,5 @@ def test_kill_dash_nine_loses_no_record_whose_append_returned(tmp_path: Path) ->
         assert len(taken) >= acknowledged
         assert tail.damaged_records == 0
         for segment in segments(tmp_path):
+            assert not is_being_written(segment.path)
             segment.path.unlink()

@@ -1,11 +1,12 @@
 """Names, order, and the life of the file that is being written."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from mrproxy.link.segments import Appender, Segment, Series
+from mrproxy.link.segments import Appender, Segment, Series, is_being_written
 
 NOTES = Series("notes", ".txt")
 
@@ -84,3 +85,27 @@ def test_half_a_piece_is_cut_off_again(tmp_path):
     assert notes._take_back()
     notes.close()
     assert notes.path.read_text() == "whole"
+
+
+def test_only_what_a_living_appender_has_open_is_being_written(tmp_path):
+    notes = Notes(tmp_path)
+    assert not is_being_written(tmp_path / "nowhere")
+    notes._begin_segment()
+    first = notes.path
+    assert is_being_written(first)
+    notes._begin_segment()
+    assert [is_being_written(path) for path in (first, notes.path)] == [False, True]
+    notes.close()
+    assert not is_being_written(notes.path)
+
+
+def test_a_file_system_without_locks_is_written_and_taken_for_final(tmp_path, monkeypatch):
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    notes = Notes(tmp_path)
+    notes._begin_segment()
+    notes.write("text")
+    assert not is_being_written(notes.path)
+    notes.close()
