@@ -365,7 +365,10 @@ class Attempts:
 
     def _settle_counted(self, usage: Usage | None) -> None:
         exchange = self.exchange
-        if usage is not None:
+        if usage is not None and usage.completion_tokens is None and self.request.max_tokens != 0:
+            # Anthropic says at once how long the prompt is; how long the answer is it did not come to say.
+            self._charge(Usage(usage.prompt_tokens, self._estimated().completion_tokens), UsageState.PARTIAL)
+        elif usage is not None:
             self._stages.costs.learn(exchange.model, self.request.prompt_bytes, *usage)
             self._charge(usage, UsageState.EXACT)
         elif exchange.operation == Operation.SHOW:
@@ -399,8 +402,11 @@ class Attempts:
             self._charge(Usage(self._estimated_prompt() if prompt is None else prompt, tokens), UsageState.PARTIAL)
 
     def _settle_failed(self, error: BackendError) -> None:
-        """The backend failed: what reached the client is billed; an engine's refusal costs nothing but a request."""
-        if self.exchange.answer_bytes:
+        """The backend failed: what reached the client is billed; an engine's refusal costs nothing but a request.
+
+        An answer that was made to its end, and then was not what had been asked for, cost what the engine says."""
+        usage = self._tap.usage if self._tap is not None else None
+        if self.exchange.answer_bytes or (usage is not None and usage.completion_tokens is not None):
             self._settle_unfinished()
             return
         if isinstance(error, EngineRefused) and not error.retryable:

@@ -8,6 +8,7 @@ import trio
 
 from tests.fakes.behaviours import (
     LAST_CHUNK,
+    STREAM_HEAD,
     answer,
     answer_status,
     chat_answer,
@@ -19,6 +20,7 @@ from tests.fakes.behaviours import (
 from tests.fakes.caller import Answer, Caller
 from tests.fakes.gateway import Gateway, run_gateway, wait_until
 from tests.fakes.loop_engine import Behaviour, Turn, run_engine
+from tests.fakes.speaking import BLOCK_START, DIALECTS, block_delta, message_start, speaks
 
 pytestmark = pytest.mark.slow
 
@@ -312,3 +314,34 @@ async def test_a_new_connection_that_fails_is_the_backends_fault(tmp_path: Path)
         assert (await ask(caller)).status == 502
         assert len(engine.turns) == 1
         assert gateway.backend().breaker.statistics(trio.current_time()).failures == 1
+
+
+# What was made and not taken
+
+
+async def test_an_answer_that_fails_its_check_cost_what_the_engine_says(tmp_path: Path) -> None:
+    dialect = DIALECTS["openai"]
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+    async with run_engine(kind="anthropic") as engine, run_gateway(tmp_path, engine) as gateway:
+        engine.behaviour = speaks("[]", counts=(40, 2))
+        caller = await gateway.connect()
+        await caller.send(dialect.ask("x-mrproxy-validate: 1", response_format=schema))
+        got = await caller.read_answer()
+        record = await gateway.last_record()
+        assert (got.status, record.status, record.usage_state) == (502, 502, "exact")
+        assert (record.prompt_tokens, record.completion_tokens) == (40, 2)
+        await gateway.settled()
+        assert gateway.stages.ledger.statistics(trio.current_time())[0].spent_tokens == 42
+
+
+async def test_a_stream_whose_engine_counted_only_the_prompt_is_counted_by_its_events(tmp_path: Path) -> None:
+    """Passed on as it is; the engine ends it before it has said how long it was."""
+    pieces = [message_start(40), BLOCK_START, block_delta("one"), block_delta("two")]
+    async with run_engine(kind="anthropic") as engine, run_gateway(tmp_path, engine) as gateway:
+        engine.behaviour = answer(STREAM_HEAD, *map(chunk, pieces), LAST_CHUNK)
+        caller = await gateway.connect()
+        await caller.send(DIALECTS["anthropic"].ask(stream=True))
+        assert (await caller.read_answer()).is_whole
+        record = await gateway.last_record()
+        assert (record.lane, record.usage_state) == ("straight", "partial")
+        assert (record.prompt_tokens, record.completion_tokens) == (40, 2)
