@@ -135,17 +135,6 @@ def test_a_streamed_answer_is_parsed(client: openai.OpenAI, model: str):
 
 
 @each_model
-def test_any_json_object_is_an_answer_to_json_mode(client: openai.OpenAI, model: str):
-    asked = [{"role": "system", "content": "Answer in JSON."}, *says("Hello.")]
-    answer = client.chat.completions.create(model=model, messages=asked, response_format={"type": "json_object"})
-    content = answer.choices[0].message.content
-    if model == CLAUDE:  # it is asked in words, which a mock does not read
-        assert content
-    else:
-        assert content.startswith("{")
-
-
-@each_model
 def test_a_stop_sequence_ends_an_answer(client: openai.OpenAI, model: str):
     answer = client.chat.completions.create(model=model, messages=says("say:one two three"), stop=[" three"])
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("one two", "stop")
@@ -366,10 +355,9 @@ def test_400_of_an_engine_keeps_its_words(client: openai.OpenAI):
         client.chat.completions.create(model=CLAUDE, messages=HELLO, tools=[tool])
 
 
-@each_model
-def test_401_is_the_sdks_authentication_error(gateway: Gateway, model: str):
+def test_401_is_the_sdks_authentication_error(gateway: Gateway):
     with gateway.open_openai("mr_unknown") as client, pytest.raises(openai.AuthenticationError):
-        client.chat.completions.create(model=model, messages=HELLO)
+        client.chat.completions.create(model=CLAUDE, messages=HELLO)
 
 
 def test_404_is_the_sdks_not_found_error(client: openai.OpenAI):
@@ -387,18 +375,12 @@ def test_429_is_the_sdks_rate_limit_error(gateway: Gateway):
 
 
 @each_model
-@pytest.mark.parametrize(
-    ("fault", "kind", "status"),
-    [
-        ("status_503", openai.InternalServerError, 503),
-        ("status_500", openai.InternalServerError, 500),
-    ],
-)
+@pytest.mark.parametrize("status", [500, 503])
 def test_an_engines_trouble_keeps_its_status_and_words(
-    engines: Engines, client: openai.OpenAI, model: str, fault: str, kind: type[openai.APIStatusError], status: int
+    engines: Engines, client: openai.OpenAI, model: str, status: int
 ):
-    engines.break_next(model, fault)
-    with pytest.raises(kind, match=f"mock fault: {fault}") as caught:
+    engines.break_next(model, f"status_{status}")
+    with pytest.raises(openai.InternalServerError, match=f"mock fault: status_{status}") as caught:
         client.chat.completions.create(model=model, messages=HELLO)
     assert caught.value.status_code == status
 
