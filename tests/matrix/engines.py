@@ -63,7 +63,7 @@ STYLED = {style: Engine(style, "vllm", style, f"on-{style}") for style in STYLES
 REASONING = {style: Engine(style, "vllm", style, f"on-{style}") for style in ("reasoning", "both")}
 # A backend that says 429 is left alone for as long as it asks: each test has its own.
 BUSY = {
-    (caller, kind.name): Engine(f"busy-{kind.name}-{caller}", kind.kind, kind.mock, f"busy-{caller}:1b")
+    (caller, kind.name): Engine(f"busy-{kind.name}-{caller}", kind.kind, kind.mock, f"busy-{kind.name}-{caller}:1b")
     for caller in CALLERS
     for kind in KINDS
 }

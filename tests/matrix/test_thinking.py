@@ -35,7 +35,7 @@ def thinking_of(caller: Caller, engine: Engine, wish: bool | str) -> tuple[str, 
         case "ollama":
             return "on", ("effort",) if effort else bound
     is_switched_on = caller.name in ("chat", "ollama") and not (caller.name == "chat" and effort)
-    return ("adaptive" if not effort else effort) if is_switched_on else "", ()
+    return (effort or "adaptive") if is_switched_on else "", ()
 
 
 def spoken(caller: Caller, engine: Engine, wish: bool | str) -> str:

@@ -65,3 +65,11 @@ def arguments_of(text: str) -> Json:
     value = json.loads(text or "{}")
     assert isinstance(value, dict), text
     return value
+
+
+def partly(arguments: str) -> Json:
+    """Arguments; of a call that was cut off, what there is."""
+    try:
+        return arguments_of(arguments)
+    except ValueError:
+        return {"cut off": arguments}

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tests.matrix.asks import Ask, Call, Part, Picture, Result, Seen, Thought, Turn
-from tests.matrix.callers.caller import Json, Words, arguments_of, sse_events
+from tests.matrix.callers.caller import Json, Words, arguments_of, partly, sse_events
 
 
 class Chat:
@@ -122,14 +122,6 @@ class Calls:
 def read_thinking(message: Json) -> str:
     """Ours is `reasoning_content`; Ollama's own, passed straight, is `reasoning`."""
     return message.get("reasoning_content") or message.get("reasoning") or ""
-
-
-def partly(arguments: str) -> Json:
-    """Arguments; of a call that was cut off, what there is."""
-    try:
-        return arguments_of(arguments)
-    except ValueError:
-        return {"cut off": arguments}
 
 
 def read_usage(seen: Seen, usage: Json) -> None:

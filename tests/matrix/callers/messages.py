@@ -3,7 +3,7 @@
 import json
 
 from tests.matrix.asks import Ask, Call, Part, Picture, Result, Seen, Thought, Turn
-from tests.matrix.callers.caller import Json, Words, arguments_of, sse_events
+from tests.matrix.callers.caller import Json, Words, partly, sse_events
 
 DEFAULT_LIMIT = 4096
 BUDGET = 1024
@@ -143,7 +143,7 @@ class Blocks:
                 assert self.open is not None
                 assert event["index"] == self._next - 1
                 if self.open["type"] == "tool_use":
-                    seen.calls.append(Call(self.open["name"], arguments_of(self._arguments), self.open["id"]))
+                    seen.calls.append(Call(self.open["name"], partly(self._arguments), self.open["id"]))
                 self.open = None
 
     def _read_delta(self, delta: Json, seen: Seen) -> None:

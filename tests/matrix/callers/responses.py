@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from tests.matrix.asks import Ask, Call, Part, Picture, Result, Seen, Thought, Turn
-from tests.matrix.callers.caller import Json, Words, arguments_of, sse_events
-from tests.matrix.callers.chat import partly, read_openai_error
+from tests.matrix.callers.caller import Json, Words, arguments_of, partly, sse_events
+from tests.matrix.callers.chat import read_openai_error
 
 
 class Responses:

@@ -1,0 +1,67 @@
+"""Pictures over every pair: by their bytes, by a URL, several of them, and those that are not there."""
+
+from tests.matrix.asks import PNG, Picture, asked
+from tests.matrix.callers.caller import Caller
+from tests.matrix.engines import KINDS, NEW_OLLAMA, Engine
+from tests.matrix.house import House
+from tests.matrix.pairs import SHAPES, pairs
+
+HERE = Picture(data=PNG)
+OLLAMAS = (KINDS[1], NEW_OLLAMA)
+
+
+@SHAPES
+@pairs()
+def test_a_picture_is_seen(house: House, caller: Caller, engine: Engine, stream: bool):
+    answer = house.answered(caller, engine, asked("What is it?", HERE, stream=stream))
+    assert answer.seen.text == f"Images: 1 ({len(PNG)} bytes). You said: What is it?"
+
+
+@SHAPES
+@pairs()
+def test_several_pictures_among_texts_are_seen_in_order(house: House, caller: Caller, engine: Engine, stream: bool):
+    small = Picture(data=PNG[:50])
+    answer = house.answered(caller, engine, asked("One", HERE, "two", small, "which?", stream=stream))
+    assert answer.seen.text.startswith(f"Images: 2 ({len(PNG)} bytes, 50 bytes). You said: ")
+    assert answer.seen.text.endswith("which?")
+
+
+@SHAPES
+@pairs()
+def test_a_picture_on_the_web_is_seen(house: House, caller: Caller, engine: Engine, stream: bool):
+    """Fetched here for engines that take bytes only; the others get the URL.
+
+    Ollama's dialect has no URLs, and Ollama's own /v1 and /v1/messages, asked straight, take none."""
+    path = f"/{caller.name}-{engine.name}-{stream}.png"
+    ask = asked("What is it?", Picture(url=house.site.url + path), stream=stream)
+    if caller.name == "ollama":
+        assert house.refused(caller, engine, ask)
+        return
+    if engine.kind == "ollama" and engine.lane(caller.surface) == "straight" and caller.name == "chat":
+        assert "URL" in house.refused(caller, engine, ask)
+        return
+    answer = house.answered(caller, engine, ask)
+    is_fetched = engine.dialect(caller.surface) == "ollama"
+    size = f"{len(PNG)} bytes" if is_fetched else "a URL"
+    assert answer.seen.text == f"Images: 1 ({size}). You said: What is it?"
+    assert house.site.asked.count(path) == is_fetched
+
+
+@SHAPES
+@pairs(OLLAMAS)
+def test_a_picture_that_is_not_there_is_the_callers_mistake(house: House, caller: Caller, engine: Engine, stream: bool):
+    ask = asked("What is it?", Picture(url=f"{house.site.url}/nothing"), stream=stream)
+    if engine.dialect(caller.surface) in ("messages", "responses"):
+        house.answered(caller, engine, ask)  # straight: who takes URLs is to fetch it
+    else:
+        assert house.refused(caller, engine, ask)
+
+
+@SHAPES
+@pairs()
+def test_what_is_no_picture_is_refused(house: House, caller: Caller, engine: Engine, stream: bool):
+    """By us or by the engine, in the caller's shape either way."""
+    answer = house.ask(caller, engine, asked("What is it?", Picture(url="file:///etc/passwd"), stream=stream))
+    assert (answer.status == 400) or answer.record.lane == "straight"
+    if answer.status == 400:
+        assert caller.read_error(400, answer.body)
