@@ -207,54 +207,44 @@ PAGE = b"<html><body><h1>502 Bad Gateway</h1><script>secret</script></body></htm
 
 @STREAM
 @PAIRS
-@pytest.mark.parametrize("status", [400, 429, 500, 503])
 async def test_an_engines_refusal_is_said_in_the_callers_dialect(
-    tmp_path: Path, name: str, kind: str, status: int, *, stream: bool
+    tmp_path: Path, name: str, kind: str, *, stream: bool
 ) -> None:
     bodies = {"vllm": VLLM_ERROR, "ollama": OLLAMA_ERROR, "anthropic": ANTHROPIC_ERROR}
+    dialect = DIALECTS[name]
     async with run_engine(kind=kind) as engine, run_gateway(tmp_path, engine) as gateway:
-        lines = ("Retry-After: 7",) if status == 429 else ()
-        engine.behaviour = answer(sized(bodies[kind], *lines, status=status))
         caller = await gateway.connect()
-        got = await ask(caller, DIALECTS[name], stream=stream)
-        assert got.status == status
-        heard = DIALECTS[name].hear(got, stream=stream)
-        assert heard.error == "the prompt is too long"
-        assert got.headers.get("retry-after") == {429: "7", 503: "1"}.get(status)
-        record = await gateway.last_record()
-        assert (record.status, record.attempts, record.usage_state) == (status, 1, "absent")
-        assert record.lane == "translating"
-        # The connection goes on, and so does the engine's.
-        engine.behaviour = speaks("hello")
-        if status != 429:
-            assert DIALECTS[name].hear(await ask(caller, DIALECTS[name])).text == "hello"
+        for number, status in enumerate((400, 500, 503, 429), 1):
+            lines = ("Retry-After: 7",) if status == 429 else ()
+            engine.script(answer(sized(bodies[kind], *lines, status=status)))
+            got = await ask(caller, dialect, stream=stream)
+            assert (got.status, dialect.hear(got, stream=stream).error) == (status, "the prompt is too long")
+            assert got.headers.get("retry-after") == {429: "7", 503: "1"}.get(status)
+            record = (await gateway.wait_records(number))[-1]
+            assert (record.status, record.attempts, record.usage_state) == (status, 1, "absent")
+            assert record.lane == "translating"
+        assert {id(turn.connection) for turn in engine.turns} == {id(engine.turns[0].connection)}
 
 
-@pytest.mark.parametrize(
-    "body",
-    [OPENAI_ERROR, VLLM_ERROR, ANTHROPIC_ERROR, OLLAMA_ERROR, FASTAPI_ERROR],
-    ids=lambda body: body[:12].decode(),
-)
-async def test_an_engines_words_are_found_whatever_it_is_behind(tmp_path: Path, body: bytes) -> None:
+async def test_an_engines_words_are_found_whatever_it_is_behind(tmp_path: Path) -> None:
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
-        engine.behaviour = answer(sized(body, status=400))
         caller = await gateway.connect()
-        got = await ask(caller, DIALECTS["anthropic"])
-        assert got.json["error"] == {"type": "invalid_request_error", "message": "the prompt is too long"}
+        for body in (OPENAI_ERROR, VLLM_ERROR, ANTHROPIC_ERROR, OLLAMA_ERROR, FASTAPI_ERROR):
+            engine.script(answer(sized(body, status=400)))
+            got = await ask(caller, DIALECTS["anthropic"])
+            assert got.json["error"] == {"type": "invalid_request_error", "message": "the prompt is too long"}
 
 
 @STREAM
-@pytest.mark.parametrize("status", [400, 404, 500, 502, 503])
-@pytest.mark.parametrize(
-    "body", [PAGE, b"", b"\xff\xfe", b"[1]", b'{"error":{}}'], ids=["HTML", "none", "bytes", "list", "empty"]
-)
-async def test_a_page_is_not_quoted(tmp_path: Path, status: int, body: bytes, *, stream: bool) -> None:
-    page = b"HTTP/1.1 %d X\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body
-    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
-        engine.behaviour = answer(page)
+async def test_a_page_is_not_quoted(tmp_path: Path, *, stream: bool) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine, breaker_min_requests=1000) as gateway:
         caller = await gateway.connect()
-        got = await ask(caller, DIALECTS["ollama"], stream=stream)
-        assert (got.status, got.json) == (status, {"error": f"the backend answered {status}"})
+        for status in (400, 404, 500, 502, 503):
+            for body in (PAGE, b"", b"\xff\xfe", b"[1]", b'{"error":{}}'):
+                head = b"HTTP/1.1 %d X\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n"
+                engine.script(answer(head % (status, len(body)) + body))
+                got = await ask(caller, DIALECTS["ollama"], stream=stream)
+                assert (got.status, got.json) == (status, {"error": f"the backend answered {status}"})
 
 
 # Retries on a backend of another kind
