@@ -127,7 +127,7 @@ class TranslatingTap:
                 if tokens.prompt_tokens is not None or tokens.completion_tokens is not None:
                     self.usage = Usage(tokens.prompt_tokens, tokens.completion_tokens)
             elif isinstance(delta, Failure):
-                self.failure = delta.message
+                self.failure = delta.message or "the engine reported an error"  # some have no words for it
                 deltas = deltas[: deltas.index(delta)]
                 break
         if self._check is not None:

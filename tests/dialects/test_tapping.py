@@ -126,6 +126,12 @@ def test_a_failure_ends_it_and_what_came_before_is_said() -> None:
     assert seen(tap) == [TextDelta("a"), Report(TokenReport(7, 1))]
 
 
+def test_a_failure_without_words_is_one_all_the_same() -> None:
+    tap = tap_of([TextDelta("a"), Failure("")], LAST)
+    assert (tap.receive_data(b"x"), tap.finish()) == (b"a", b"")
+    assert tap.failure
+
+
 def test_a_failure_at_the_end_is_no_end() -> None:
     tap = tap_of([TextDelta("a")], [TextDelta("b"), Failure("the engine's answer ended early")])
     assert tap.receive_data(b"x") == b"a"
