@@ -62,6 +62,8 @@ def image_of_url(url: str, param: str = "messages", detail: str | None = None) -
     if not is_data_url(url):
         raise _invalid(param, "is neither a data URL nor an http(s) address")
     parsed = parse_data_url(url, param)
+    if not parsed.data:
+        raise _invalid(param, "is empty")
     return _labelled(parsed.data, parsed.media_type, param, detail)
 
 

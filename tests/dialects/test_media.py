@@ -98,6 +98,12 @@ def test_a_broken_data_url_is_the_callers_mistake(url: str) -> None:
         parse_data_url(url)
 
 
+@pytest.mark.parametrize("url", ["data:image/png,", "data:,"])
+def test_an_image_without_bytes_is_none(url: str) -> None:
+    with pytest.raises(ClientError, match="is empty"):
+        image_of_url(url)
+
+
 def test_line_breaks_and_missing_padding_are_put_right() -> None:
     assert clean_base64("aGVs\r\nbG8") == "aGVsbG8="
     assert clean_base64(" aGVs bG8= \n") == "aGVsbG8="
@@ -156,7 +162,7 @@ def test_images_of_a_text_request_are_replaced() -> None:
 
 def parse_anything(data: bytes) -> None:
     try:
-        image = image_of_url(data.decode("utf-8", "surrogateescape"))
+        image = image_of_url(data.decode("utf-8", "replace"))  # JSON has no lone surrogates
     except ClientError:
         return
     assert image.url or base64.b64decode(image.data, validate=True)
