@@ -6,14 +6,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+MEGABYTES ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test lint format types bench real-engine docs clean
+.PHONY: help venv demo serve test fuzz lint format types bench real-engine docs clean
 
 help:
 	@echo "make demo         start the gateway with two mock engines, stream a chat through each, leave it running"
 	@echo "                  (ARGS=--exit ends it)"
 	@echo "make test         lint, types, tests"
+	@echo "make fuzz         100 megabytes of broken input for each decoder (MEGABYTES=..., ARGS=\"NAME --seed 1\")"
 	@echo "make serve        start the gateway (ARGS=\"--backend vllm=http://127.0.0.1:9001 --port 8000\")"
 	@echo "make bench        compare with nginx (ARGS=\"...\", see bench compare --help)"
 	@echo "make real-engine  build llama.cpp's server once (10 to 15 minutes) and run the tests against it"
@@ -36,6 +38,9 @@ serve: $(INSTALLED)
 
 test: lint types
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz_dialects --megabytes $(MEGABYTES) $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -110,17 +110,32 @@ def encoded(encoder: AnswerEncoder, deltas: Sequence[Delta]) -> bytes:
 
 def heard_response(data: bytes, *, is_document: bool) -> Heard:
     """As an SDK hears a Responses answer."""
+    response = last_response(data, is_document=is_document)
+    text = "" if is_document else "".join(each["delta"] for each in _events(data) if each["type"] == _TEXT)
+    if response is None:
+        return Heard(text=text, failure="the stream has no end")
+    out = _of_response(response)
+    assert is_document or out.text == text
+    return out
+
+
+def last_response(data: bytes, *, is_document: bool) -> dict[str, Any] | None:
+    """The response as it is when all was said; None for a stream without an end."""
     if is_document:
-        return _of_response(json.loads(data))
-    events = [json.loads(line[6:]) for line in data.splitlines() if line.startswith(b"data: ")]
+        found: dict[str, Any] = json.loads(data)
+        return found
+    events = _events(data)
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
-    last = events[-1] if events else {}
-    if last.get("type") in ("response.completed", "response.incomplete"):
-        out = _of_response(last["response"])
-        assert out.text == "".join(each["delta"] for each in events if each["type"] == "response.output_text.delta")
-        return out
-    text = "".join(each["delta"] for each in events if each["type"] == "response.output_text.delta")
-    return Heard(text=text, failure="the stream has no end")
+    if not events or events[-1]["type"] not in ("response.completed", "response.incomplete"):
+        return None
+    return dict(events[-1]["response"])
+
+
+_TEXT = "response.output_text.delta"
+
+
+def _events(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line[6:]) for line in data.split(b"\n") if line.startswith(b"data: ")]
 
 
 def _of_response(response: dict[str, Any]) -> Heard:

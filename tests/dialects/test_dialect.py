@@ -1,18 +1,25 @@
 """What every dialect can do, run by each: the same errors and models, in each one's own words."""
 
+import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from mrproxy.canonical.models import Model
 from mrproxy.canonical.request import Operation
+from mrproxy.canonical.surface import Surface
 from mrproxy.dialects.anthropic import ANTHROPIC
 from mrproxy.dialects.dialect import Dialect
+from mrproxy.dialects.lanes import choose_lane
 from mrproxy.dialects.ollama import OLLAMA
 from mrproxy.dialects.openai import OPENAI
 from mrproxy.dialects.responses.dialect import RESPONSES
+from mrproxy.dialects.shallow import rename_model, require_one_model, set_context_length
 from mrproxy.errors import ClientError, Code, ProxyError
+from tests.fuzzing import fuzz, mutated
 
 REQUESTS: dict[Dialect, tuple[Operation, bytes]] = {
     OPENAI: (Operation.CHAT, b'{"model":"m","messages":[{}]}'),
@@ -62,6 +69,35 @@ def test_requests_are_decoded_or_the_clients_mistake(dialect: Dialect) -> None:
     for wrong in (b"{}", b"", b"[]", b'{"model":7}', b'{"model":""}', b"\xff"):
         with pytest.raises(ClientError):
             dialect.decode(wrong, operation)
+
+
+def decode_anything(body: bytes) -> None:
+    """Invariant: a request that can be changed as backends need it, or the client's mistake."""
+    for dialect, (operation, _) in REQUESTS.items():
+        with contextlib.suppress(ClientError):
+            request = dialect.decode(body, operation)
+            assert request.model
+            choose_lane(Surface.RESPONSES, frozenset({Surface.RESPONSES}), request.body)
+            for change in (require_one_model, _rename, _set_length):
+                with contextlib.suppress(ClientError):
+                    change(request.body)
+
+
+def _rename(body: bytes) -> None:
+    rename_model(body, "other")
+
+
+def _set_length(body: bytes) -> None:
+    set_context_length(body, 8192, is_fixed=True)
+
+
+FUZZ_TARGETS: dict[str, Callable[[bytes], None]] = {"shallow requests": decode_anything}
+
+
+@fuzz(150)
+@given(mutated([body for _, body in REQUESTS.values()], [b"null", b'"', b"{", b"}", b"\xff", b"1e999", b"\\ud800"]))
+def test_any_body_is_a_request_or_the_clients_mistake(body: bytes) -> None:
+    decode_anything(body)
 
 
 def test_dialects_have_names_of_their_own() -> None:

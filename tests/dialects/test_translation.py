@@ -1,10 +1,12 @@
 """The translating lane put together, for every caller's dialect and operation, kind of engine and shape."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 import pytest
+from hypothesis import given
 
 from mrproxy.canonical.conversation import ChatRequest, Image, Message, Role, Text, TextRequest
 from mrproxy.canonical.deltas import (
@@ -25,7 +27,10 @@ from mrproxy.canonical.request import Operation
 from mrproxy.dialects.codec import Target
 from mrproxy.dialects.translation import Asked, answer_to_nothing, engine_dialect, needs_bytes, read_asked, translate
 from mrproxy.errors import ClientError
+from tests.dialects import golden as openai_golden
+from tests.dialects.anthropic import golden as anthropic_golden
 from tests.dialects.codecs import BROKEN_OFF, CONTEXT, HTML, Heard
+from tests.dialects.ollama import golden as ollama_golden
 from tests.dialects.translating import (
     CHATS,
     KINDS,
@@ -34,11 +39,13 @@ from tests.dialects.translating import (
     READERS,
     Pair,
     ask,
+    has_end,
     heard_by_caller,
     spoken,
     through,
     translation,
 )
+from tests.fuzzing import fuzz, mutated
 
 every_pair = pytest.mark.parametrize("pair", PAIRS, ids=str)
 every_chat = pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair.operation in CHATS], ids=str)
@@ -247,6 +254,41 @@ def _is_unfinished(pair: Pair, said: bytes) -> bool:
 
 def _thinned(places: Iterable[int], step: int) -> list[int]:
     return list(places)[::step]
+
+
+# Fuzzing
+
+# For each dialect of an engine, one kind that is asked in it.
+_ASKED = {pair: ask(pair) for pair in PAIRS if pair.kind in ("vllm", "ollama", "anthropic")}
+
+
+def translate_anything(kind: str, streams: bool, data: bytes) -> None:
+    """Invariant: what has not failed is an answer to its end for callers of every dialect; what has failed has none."""
+    for pair, asked in _ASKED.items():
+        if (pair.kind, pair.streams) != (kind, streams):
+            continue
+        made = translate(asked, Target(kind, "own"), CONTEXT)
+        half = len(data) // 2
+        said = through(made, [data[:half], data[half:]])
+        if made.tap.failure and not streams:
+            assert said == b""
+        else:
+            assert has_end(pair, said) is not bool(made.tap.failure), made.tap.failure
+
+
+FUZZ_TARGETS: dict[str, Callable[[bytes], None]] = {
+    f"translated {kind} {'stream' if streams else 'document'}": partial(translate_anything, kind, streams)
+    for kind in ("vllm", "ollama", "anthropic")
+    for streams in (True, False)
+}
+STREAMS = [stream.data for stream in (*openai_golden.SSE.values(), *anthropic_golden.STREAMS.values())]
+
+
+@fuzz(40)
+@given(mutated([*STREAMS, *ollama_golden.STREAMS], [b"\n\n", b"null", b"{}", b'"', b"\xff", b"1e999", b"\\ud800"]))
+def test_whatever_engines_send_callers_of_every_dialect_can_read_it(data: bytes) -> None:
+    for target in FUZZ_TARGETS.values():
+        target(data)
 
 
 # What needs no engine, or something before it

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from mrproxy.canonical.conversation import ChatRequest, TextRequest
-from mrproxy.canonical.deltas import Delta
+from mrproxy.canonical.deltas import Delta, End
 from mrproxy.canonical.request import Operation
 from mrproxy.canonical.surface import NATIVE
 from mrproxy.dialects.anthropic import requests as anthropic_requests
@@ -19,7 +19,17 @@ from mrproxy.dialects.openai import completions as openai_completions
 from mrproxy.dialects.openai import requests as openai_requests
 from mrproxy.dialects.responses.requests import decode_request
 from mrproxy.dialects.translation import Asked, Translation, read_asked, translate
-from tests.dialects.codecs import CODECS, CONTEXT, REQUEST_ID, Heard, decoded, encoded, heard, heard_response
+from tests.dialects.codecs import (
+    CODECS,
+    CONTEXT,
+    REQUEST_ID,
+    Heard,
+    decoded,
+    encoded,
+    heard,
+    heard_response,
+    last_response,
+)
 
 KINDS = tuple(NATIVE)
 
@@ -117,3 +127,12 @@ def heard_by_caller(pair: Pair, data: bytes) -> Heard:
     make = CODECS[pair.caller_codec].decoder
     assert make is not None
     return heard(decoded(make(REQUEST_ID), [data]))
+
+
+def has_end(pair: Pair, data: bytes) -> bool:
+    """Whether a reader of the caller's dialect takes it for a whole answer."""
+    if pair.dialect == "responses":
+        return last_response(data, is_document=not pair.streams) is not None
+    make = CODECS[pair.caller_codec].decoder
+    assert make is not None
+    return isinstance(decoded(make(REQUEST_ID), [data])[-1], End)
