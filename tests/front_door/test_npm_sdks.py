@@ -1,7 +1,8 @@
-"""The JavaScript SDKs `openai` and `ollama` through the front door: npm/suite.mjs tries them, this file reports.
+"""The JavaScript SDKs `openai`, `@anthropic-ai/sdk` and `ollama` through the front door.
 
-They are installed beside it, once, at the versions of the lock file. Without node and npm the tests are skipped, but
-not where they must run: `.ci/run` sets MRPROXY_NEEDS_NPM.
+`npm/suite.mjs` tries what they ask of the engines that speak their dialect, `npm/translated.mjs` what they ask of
+engines of every kind; this file reports. They are installed beside it, once, at the versions of the lock file. Without
+node and npm the tests are skipped, but not where they must run: `.ci/run` sets MRPROXY_NEEDS_NPM.
 """
 
 import json
@@ -15,13 +16,15 @@ import pytest
 
 from tests.front_door.conftest import ONCE, House
 from tests.front_door.gateway import KEY
+from tests.front_door.translated import MODELS, run_engines
 
 FOLDER = Path(__file__).with_name("npm")
-SUITE = FOLDER / "suite.mjs"
+SUITE, TRANSLATED = FOLDER / "suite.mjs", FOLDER / "translated.mjs"
 LOCK = FOLDER / "package-lock.json"
 # npm writes it last, as a copy of the lock file that it has installed.
 INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
-CLAIMS = re.findall(r'^  async "(.+)"\(\) \{$', SUITE.read_text(), re.MULTILINE)
+CLAIM = re.compile(r'^  async "(.+)"\((?:model)?\) \{$', re.MULTILINE)
+CLAIMS, TRANSLATED_CLAIMS = CLAIM.findall(SUITE.read_text()), CLAIM.findall(TRANSLATED.read_text())
 MISSING = [name for name in ("node", "npm") if shutil.which(name) is None]
 
 pytestmark = [
@@ -49,6 +52,15 @@ def outcomes(packages: None, house: House) -> dict[str, str | None]:
     return found
 
 
+@pytest.fixture(scope="module")
+def translated(packages: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str | None]]:
+    with run_engines(tmp_path_factory.mktemp("npm")) as engines:
+        urls = json.dumps({model: engines.url_of(model) for model in MODELS})
+        said = run("node", TRANSLATED.name, GATEWAY_URL=engines.gateway.url, OPEN_KEY=KEY, ENGINE_URLS=urls)
+    found: dict[str, dict[str, str | None]] = json.loads(said)
+    return found
+
+
 def run(*command: str, **environment: str) -> str:
     finished = subprocess.run(
         command, cwd=FOLDER, env={**os.environ, **environment}, capture_output=True, text=True, timeout=150, check=False
@@ -62,8 +74,17 @@ def test_the_sdks_claim_holds(outcomes: dict[str, str | None], claim: str):
     assert outcomes[claim] is None, outcomes[claim]
 
 
-def test_no_claim_is_forgotten(outcomes: dict[str, str | None]):
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("claim", TRANSLATED_CLAIMS)
+def test_the_sdks_claim_holds_for_engines_of_every_kind(
+    translated: dict[str, dict[str, str | None]], model: str, claim: str
+):
+    assert translated[model][claim] is None, translated[model][claim]
+
+
+def test_no_claim_is_forgotten(outcomes: dict[str, str | None], translated: dict[str, dict[str, str | None]]):
     assert list(outcomes) == CLAIMS
+    assert {model: list(found) for model, found in translated.items()} == dict.fromkeys(MODELS, TRANSLATED_CLAIMS)
 
 
 def test_the_lock_file_names_no_registry():

@@ -87,9 +87,9 @@ def test_a_model_is_unloaded(client: ollama.Client):
 
 def test_models_are_listed_shown_and_seen_running(gateway: Gateway, client: ollama.Client, headers: httpx.Headers):
     client.generate(model="llama3.2")
-    listed = client.list().models
-    assert [model.model for model in listed] == ["llama3.2:latest"]
-    assert listed[0].details.quantization_level == "Q4_K_M"
+    listed = {model.model: model for model in client.list().models}
+    assert sorted(listed) == ["asleep", "llama3.2:latest", "mock-8b", "org/model-7b", "scripted"]
+    assert listed["llama3.2:latest"].details.quantization_level == "Q4_K_M"
     shown = client.show("llama3.2")
     assert shown.modelinfo["general.architecture"] == "llama"
     record = gateway.record_of(headers["x-request-id"])
@@ -115,7 +115,7 @@ async def test_the_async_sdk_streams_on_trio_as_well(gateway: Gateway):
         stream = await client.chat(**CHAT, stream=True)
         assert len([part async for part in stream if part.message.content]) == 5
         assert (await client.chat(**CHAT)).eval_count == 5
-        assert [model.model for model in (await client.list()).models] == ["llama3.2:latest"]
+        assert "llama3.2:latest" in [model.model for model in (await client.list()).models]
     finally:
         await client.close()
 
@@ -154,12 +154,6 @@ def test_401_is_the_sdks_response_error(gateway: Gateway, key: str):
 def test_404_is_the_sdks_response_error(client: ollama.Client, streams: bool):
     with pytest.raises(ollama.ResponseError, match="model 'no-such-model' not found") as caught:
         list(client.chat(model="no-such-model", messages=MESSAGES, stream=streams))
-    assert caught.value.status_code == 404
-
-
-def test_a_model_of_another_kind_of_engine_is_not_found_in_this_dialect(client: ollama.Client):
-    with pytest.raises(ollama.ResponseError) as caught:
-        client.chat(model="mock-8b", messages=MESSAGES)
     assert caught.value.status_code == 404
 
 
