@@ -34,8 +34,8 @@ SIBLINGS = (
 )
 IMPURE = {"trio", "socket", "select", "ssl", "sqlite3", "time", "logging", "subprocess", "httpx", "asyncio"}
 
-# trio.lowlevel beyond checkpoint() has no guard rails: raw readiness, and waking one task by hand.
-MAY_USE_LOWLEVEL = {"sockets.py", "upstream/pump.py"}
+# trio.lowlevel beyond checkpoint() has no guard rails: raw readiness, waking one task by hand, and the other event loop.
+MAY_USE_LOWLEVEL = {"sockets.py", "upstream/pump.py", "storage/bridge.py"}
 
 # A bug is never a refusal: `except Exception` stands at the borders that keep one failure from ending the others.
 MAY_CATCH_EVERYTHING = {
