@@ -53,6 +53,7 @@ from mrproxy.scheduler.wdrr import Wdrr
 from mrproxy.sockets import Poller, Source
 from mrproxy.stages import Stages
 from mrproxy.telemetry.log import Log, open_log
+from mrproxy.upstream.bulk import Bulk
 from mrproxy.upstream.pump import Relay
 from mrproxy.upstream.registry import Registry
 from mrproxy.upstream.retry_budget import RetryBudget
@@ -156,7 +157,7 @@ class Worker:
     def _source_crashed(self, source: Source, error: Exception) -> None:
         """A bug in the code of one socket's events: it ends that one."""
         self._crashed(type(source).__name__, error)
-        if isinstance(source, Relay | Shot):
+        if isinstance(source, Relay | Shot | Bulk):
             source.crash()
         elif isinstance(source, Client):
             source.leave()

@@ -16,8 +16,9 @@ from mrproxy.errors import Code, Refused
 from mrproxy.fibers import Departed, Waker
 from mrproxy.sockets import Poller, bridge, connect_unix
 from mrproxy.upstream.answer import AnswerCache
+from mrproxy.upstream.live import Pace, Pump
 from mrproxy.upstream.pool import Connection, Pool
-from mrproxy.upstream.pump import Outcome, Pace, Pump, Relay
+from mrproxy.upstream.pump import Outcome, Relay
 from mrproxy.wire.http1 import HOP_BY_HOP, PLAIN_RESPONSE
 
 _CONNECT_SECONDS = 2.0
@@ -39,8 +40,12 @@ class ControlUplink:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.pump.sweep, self.pool.sweep, name="control sweep")
-            task_status.started()
+            try:
+                nursery.start_soon(self.pump.sweep, self.pool.sweep, name="control sweep")
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                self.pump.pipes.close_idle()
 
     async def connect(self) -> Connection:
         """Raises Refused when nobody listens: the control process is restarting."""

@@ -49,6 +49,10 @@ class Tap(Protocol):
     def receive_whole(self, payload: bytes) -> None:
         """All of an answer at once, to be looked at only; instead of the other two. Not for a tap that cuts."""
 
+    def skip(self, rest: int) -> int:
+        """`rest` bytes of the body are to come: how many of them, beginning now, need not be shown to it. Less than
+        all: whoever moves them must see the end. 0 if it looks at everything."""
+
     def ping(self) -> bytes:
         """A sign of life that fits in where the answer is now; empty where there is none."""
 
@@ -106,6 +110,9 @@ class PassTap:
 
     def receive_whole(self, payload: bytes) -> None:
         pass
+
+    def skip(self, rest: int) -> int:
+        return max(0, rest - _TAIL_BYTES)
 
     def ping(self) -> bytes:
         return b""
@@ -175,6 +182,9 @@ class SseTap:
     def receive_whole(self, payload: bytes) -> None:
         self.receive_data(payload)
         self.finish()
+
+    def skip(self, rest: int) -> int:
+        return 0
 
     def ping(self) -> bytes:
         """A comment (WHATWG HTML §9.2.6), between two events."""
@@ -249,6 +259,9 @@ class NdjsonTap:
         self.receive_data(payload)
         self.finish()
 
+    def skip(self, rest: int) -> int:
+        return 0
+
     def ping(self) -> bytes:
         return b""
 
@@ -304,6 +317,14 @@ class JsonTap:
 
     def receive_whole(self, payload: bytes) -> None:
         self.usage = read_whole(payload, self._dialect)
+
+    def skip(self, rest: int) -> int:
+        """All but the end, of a document that is too long to be read whole."""
+        if self._size + rest <= MAX_DOCUMENT_BYTES or rest <= _TAIL_BYTES:
+            return 0
+        self._pieces = []
+        self._size += rest - _TAIL_BYTES
+        return rest - _TAIL_BYTES
 
     def ping(self) -> bytes:
         return b""

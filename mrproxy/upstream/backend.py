@@ -20,10 +20,10 @@ from mrproxy.link.snapshot import BackendSpec
 from mrproxy.sockets import Poller
 from mrproxy.upstream.breaker import Breaker, BreakerPolicy, BreakerState, Failure
 from mrproxy.upstream.endpoint import Endpoint
+from mrproxy.upstream.live import Pump
 from mrproxy.upstream.pool import Connection, Pool
 from mrproxy.upstream.probe import Prober
 from mrproxy.upstream.probing import ModelInfo, ProbeError, ProbeResult, RunningModel
-from mrproxy.upstream.pump import Pump
 
 # One lost probe may be a busy moment; two in a row (the second after `probe_retry_seconds`) are an outage.
 _PROBES_UNTIL_DOWN = 2
@@ -159,6 +159,7 @@ class Backend:
                 self.is_healthy = False
                 self.withdraw("the backend was withdrawn")
                 self.pool.close_idle()
+                self.pump.pipes.close_idle()
                 nursery.cancel_scope.cancel(reason="the backend ends")
 
     def withdraw(self, reason: str, code: Code = Code.BACKEND_WITHDRAWN) -> None:

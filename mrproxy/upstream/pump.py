@@ -1,4 +1,4 @@
-"""Shell. The pump: all live streams of one backend, and the relay, one such stream. The worker's poller runs them.
+"""Shell. The relay: one live stream of a backend's pump (`live.py`). The worker's poller runs it.
 
 Per token: one `recv`, one `send`, no task switch, no `epoll_ctl`, no allocation that outlives it. A read that is
 exactly whole chunks, ends where an event ends and cannot hold the usage is sent on as it came. Everything else takes
@@ -6,6 +6,7 @@ the slower way: chunk framing decoded, payload through the tap, framed anew.
 The request's own fiber waits for `finished` and keeps what it holds; leaving the relay's `with` ends it, whatever the
 reason: it is out of the poller, and an unfinished connection is closed, never pooled.
 Backpressure: what the client does not take is kept (one read at most), the backend is not read meanwhile.
+The middle of a long body with a length, which no tap has to see, is moved by a `Bulk` (`bulk.py`) in its place.
 Figures: docs/benchmarks.md. Whatever is changed here is measured first and after.
 """
 
@@ -16,23 +17,21 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Protocol, Self
 
-import trio
-
 from mrproxy.canonical.exchange import Exchange
-from mrproxy.counters import Counters, Histogram
+from mrproxy.counters import Histogram
 from mrproxy.dialects.tapping import TranslatingTap
 from mrproxy.dialects.usage import Tap
 from mrproxy.errors import BackendError, Code, Phase
-from mrproxy.sockets import GONE, IN, OUT, RECEIVE_BYTES, Lagging, Poller
-from mrproxy.upstream.answer import MAX_HEAD_BYTES, Answer, AnswerCache, answer_head, early_head
+from mrproxy.sockets import GONE, IN, OUT, RECEIVE_BYTES
+from mrproxy.upstream.answer import MAX_HEAD_BYTES, Answer, answer_head, early_head
+from mrproxy.upstream.bulk import BULK_BYTES, Bulk
+from mrproxy.upstream.live import Downstream, Pump
 from mrproxy.upstream.pool import Connection
 from mrproxy.wire.chunked import CHUNK_SIZES, LAST_CHUNK, ChunkedDecoder, count_whole_chunks
 
 _BOUNDS = Histogram.bounds
 # A backend's error is read whole before anybody decides about it; what is longer than this is cut.
 _HELD_BYTES = 65536
-_SWEEP_SECONDS = 0.25
-_LATELY_SECONDS = 5.0
 _FULL_READS_AT_ONCE = 4  # 256 KiB, about 0.2 ms
 _CHUNKED_LINE = b"transfer-encoding: chunked\r\n"
 
@@ -62,88 +61,21 @@ _HEAD, _SIZED, _CHUNKED, _UNTIL_CLOSE = _Body.HEAD, _Body.SIZED, _Body.CHUNKED, 
 _COMPLETE = Outcome.COMPLETE
 
 
-class Downstream(Protocol):
-    """The client, as far as a relay knows it."""
-
-    @property
-    def sock(self) -> "Sending": ...
-
-    is_draining: bool
-
-    lagging: Lagging | None
-
-
-class Sending(Protocol):
-    def send(self, data: bytes, /) -> int: ...
-
-
 class Finish(Protocol):
     """Who is told how a relay ended: the `Waker` of a fiber, or an express request."""
 
     def wake(self, value: Outcome, /) -> None: ...
 
 
-class Live(Protocol):
-    """An exchange under way: a `Relay`, or a `Shot`."""
-
-    answer: Answer | None
-    last_at: float
-
-    def check(self, now: float) -> None: ...
-    def fail(self, error: BackendError) -> None: ...
-
-
-class Pace(Protocol):
-    """The deadlines of a relay, in seconds; 0 is off."""
-
-    @property
-    def stream_idle_deadline_seconds(self) -> float: ...
-    @property
-    def client_write_idle_seconds(self) -> float: ...
-    @property
-    def total_deadline_seconds(self) -> float: ...
-    @property
-    def ping_seconds(self) -> float: ...
-
-
-class Pump:
-    """All relays of one backend, in the worker's poller. `sweep` is a task of the backend's nursery."""
-
-    def __init__(
-        self, poller: Poller, pace: Pace, counters: Counters, backend_line: bytes, translated_line: bytes = b""
-    ) -> None:
-        self.poller = poller
-        self.pace = pace
-        self.counters = counters
-        self.backend_line = backend_line
-        self.translated_line = translated_line
-        self.answers = AnswerCache()
-        self.relays: set[Live] = set()
-
-    def was_heard_of_lately(self) -> bool:
-        """Some stream brought something in the last seconds: the backend lives, whatever a probe says."""
-        since = self.poller.clock() - _LATELY_SECONDS
-        return any(relay.answer is not None and relay.last_at > since for relay in self.relays)
-
-    async def sweep(self, each: Callable[[float], None]) -> None:
-        """End relays that are late; `each` is called with the time, for the owner's own sweeping."""
-        while True:
-            await trio.sleep(_SWEEP_SECONDS)
-            now = trio.current_time()
-            for relay in list(self.relays):
-                relay.check(now)
-            each(now)
-
-
 class Relay:
     """One exchange on one connection. `start`, wait until `finished` is woken, and leave the `with`."""
 
     __slots__ = (
-        "_body", "_client_send", "_decoder", "_downstream", "_ends_after_flush", "_finished", "_first_byte_seconds",
-        "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token", "_is_ending", "_is_fast",
-        "_is_http10", "_is_released", "_last_read_bytes", "_marker", "_missing", "_owes_head", "_passed_bytes",
-        "_passed_events", "_pending", "_pinged_at", "_pump", "_receive_into", "_tail", "_tap", "_translating",
-        "_unsent", "answer", "connection", "error", "exchange", "held", "last_at", "outcome",
+        "_body", "_bulk", "_client_send", "_decoder", "_downstream", "_ends_after_flush", "_finished",
+        "_first_byte_seconds", "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token",
+        "_is_ending", "_is_fast", "_is_http10", "_is_released", "_last_read_bytes", "_marker", "_missing",
+        "_owes_head", "_passed_bytes", "_passed_events", "_pending", "_pinged_at", "_pump", "_receive_into", "_tail",
+        "_tap", "_translating", "_unsent", "answer", "connection", "error", "exchange", "held", "last_at", "outcome",
     )  # fmt: skip
 
     def __init__(
@@ -164,7 +96,7 @@ class Relay:
         self.connection = connection
         self._downstream = downstream
         self._client_send = downstream.sock.send
-        self._receive_into = connection.sock.recv_into
+        self._receive_into: Callable[[bytearray], int] = connection.sock.recv_into
         self._inter_token = pump.counters.inter_token
         self._tap = tap
         self._translating = tap if isinstance(tap, TranslatingTap) else None
@@ -178,6 +110,7 @@ class Relay:
         self._is_http10 = is_http10
         self._has_no_body = has_no_body
         self._body = _HEAD
+        self._bulk: Bulk | None = None
         self._head_bytes = b""
         self._last_read_bytes = 0
         self._missing = 0
@@ -409,11 +342,41 @@ class Relay:
         elif self._body is _SIZED and not self._tap.cuts:
             framing = b"content-length: %d\r\n" % announced if announced >= 0 else b""
             self._receive_body(rest, answer_head(answer, framing, exchange, self._pump.backend_line, now))
+            if self._missing > BULK_BYTES:
+                self._begin_bulk()
         else:
             self._frames = not self._is_http10  # for HTTP/1.0 the body ends with the connection
             self._owes_head = True
             exchange.first_byte_at = None
             self._receive_body(rest, b"")
+
+    def _begin_bulk(self) -> None:
+        """Most of what is to come need not be seen: it is moved by somebody else, who begins in the next round."""
+        pump, client = self._pump, self._downstream
+        if self.outcome is not None or self._unsent:
+            return
+        pipe = pump.pipes.take()
+        if pipe is None:
+            return
+        share = self._tap.skip(self._missing)
+        if not share:
+            pump.pipes.give_back(pipe, is_empty=True)
+            return
+        fd = self.connection.fd
+        bulk = Bulk(self, pump.poller, pump.pipes, pipe, fd, client, client.sock.fileno(), share)
+        self._bulk = bulk
+        self._missing -= share
+        self._receive_into = _receive_nothing
+        pump.poller.sources[fd] = bulk
+        pump.poller.again(bulk)
+
+    def resume(self, left: int, flags: int, now: float) -> None:
+        """After the bulk, which has left so much of its share, and the end of the body in any case."""
+        self._bulk = None
+        self._missing += left
+        self._receive_into = self.connection.sock.recv_into
+        self._pump.poller.sources[self.connection.fd] = self
+        self.on_ready(flags, now)
 
     def _close_if_draining(self) -> None:
         """The drain began after the request did: the answer says that the connection ends with it."""
@@ -459,7 +422,7 @@ class Relay:
             out += tap.finish()
         if self._translating is not None:
             if self._translating.failure:
-                self._break_off(out, self._translating.failure)
+                self._break_off(out, self._translating)
                 return
             if self._translating.is_document:
                 self._frames = False
@@ -480,12 +443,16 @@ class Relay:
         else:
             self._send(out)
 
-    def _break_off(self, out: bytes, reason: str) -> None:
+    def _break_off(self, out: bytes, tap: TranslatingTap) -> None:
         """What came cannot be translated to its end."""
         if out and self._frames:
             self._send((self._late_head(0) if self._owes_head else b"") + b"%x\r\n%b\r\n" % (len(out), out))
-        if self.outcome is None:
-            self._fail_answer(reason)
+        if self.outcome is not None:
+            return
+        if tap.is_output_wrong:
+            self.fail(BackendError(Code.OUTPUT_INVALID, tap.failure, phase=Phase.STREAM, retryable=False))
+        else:
+            self._fail_answer(tap.failure)
 
     def _late_head(self, length: int) -> bytes:
         """A stream's head goes out with its first event. Engines send theirs before they look at the prompt; until
@@ -558,6 +525,8 @@ class Relay:
         self._downstream.lagging = None
         if self._ends_after_flush:
             self._finish(_COMPLETE)
+        elif self._bulk is not None:
+            self._bulk.on_ready(0, now)
         else:
             self.on_ready(0, now)
 
@@ -569,6 +538,11 @@ class Relay:
     def detach(self) -> socket.socket:
         """After TUNNEL: the backend's socket, out of the poller and out of the pool. The caller owns it."""
         return self.connection.detach()
+
+    @property
+    def is_waiting(self) -> bool:
+        """For the client to take what was read."""
+        return bool(self._pending)
 
     @property
     def has_heard(self) -> bool:
@@ -585,13 +559,14 @@ class Relay:
     def check(self, now: float) -> None:
         """Called now and then: is anything late?"""
         pace = self._pump.pace
-        if self._pending and now - self.last_at > pace.client_write_idle_seconds:
+        is_lagging = self._pending or (self._bulk is not None and self._bulk.is_lagging)
+        if is_lagging and now - self.last_at > pace.client_write_idle_seconds:
             self._finish(Outcome.CLIENT_SLOW)
         elif self._is_released:
             return  # complete, but for what the client has still to take
         elif pace.total_deadline_seconds and now - self.exchange.started_at > pace.total_deadline_seconds:
             self._time_out("the answer took too long in all", Phase.STREAM, is_final=True)
-        elif self._pending:
+        elif is_lagging:
             return
         elif self._body is _HEAD or self._owes_head:
             if now - self.exchange.sent_at > self._first_byte_seconds:
@@ -674,9 +649,16 @@ class Relay:
         self._tap.events += self._passed_events
         self.exchange.answer_bytes += self._passed_bytes
         self._pump.relays.discard(self)
+        if self._bulk is not None:
+            self._bulk.release()
         if self._downstream.lagging is self:
             self._downstream.lagging = None
         if not self._is_released and outcome is not Outcome.TUNNEL:
             self._is_released = True
             self.connection.close()
         self._finished.wake(outcome)
+
+
+def _receive_nothing(_: bytearray) -> int:
+    """For a relay whose bulk reads the backend. So `on_ready` need not ask whether it has one, token by token."""
+    raise BlockingIOError

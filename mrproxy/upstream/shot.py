@@ -12,8 +12,9 @@ from mrproxy.canonical.exchange import Exchange
 from mrproxy.errors import BackendError
 from mrproxy.sockets import GONE, IN, RECEIVE_BYTES
 from mrproxy.upstream.answer import Answer, answer_head
+from mrproxy.upstream.live import Downstream, Pump
 from mrproxy.upstream.pool import Connection
-from mrproxy.upstream.pump import Downstream, Pump, Relay
+from mrproxy.upstream.pump import Relay
 
 
 class Owner(Protocol):

@@ -303,6 +303,35 @@ def test_usage_is_found_in_documents_of_any_size(size: int, step: int, usage: by
     assert tap.usage == Usage(11, 3)
 
 
+@pytest.mark.parametrize("seen", [0, 1, 5000, 65536, 290_000])
+@pytest.mark.parametrize("step", [100, 4096, 70_000])
+def test_of_a_long_document_only_the_end_need_be_shown(seen: int, step: int) -> None:
+    document = _document(_OPENAI_USAGE, 300_000)
+    tap = JsonTap("openai")
+    tap.receive_data(document[:seen])
+    skipped = tap.skip(len(document) - seen)
+    end = document[seen + skipped :]
+    assert len(end) == 4096
+    for start in range(0, len(end), step):
+        tap.receive_data(end[start : start + step])
+    tap.finish()
+    assert tap.usage == Usage(11, 3)
+
+
+def test_a_document_that_is_read_whole_and_the_end_of_any_other_are_shown() -> None:
+    tap = JsonTap("openai")
+    tap.receive_data(bytes(1000))
+    assert tap.skip(MAX_DOCUMENT_BYTES - 1000) == 0
+    tap.receive_data(bytes(MAX_DOCUMENT_BYTES))
+    assert tap.skip(4096) == 0
+    assert tap.skip(4097) == 1
+
+
+def test_who_counts_events_sees_them_all_and_who_counts_nothing_sees_the_end() -> None:
+    assert [tap.skip(1 << 20) for tap in (SseTap(False), SseTap(True), NdjsonTap())] == [0, 0, 0]
+    assert (PassTap().skip(1 << 20), PassTap().skip(10)) == ((1 << 20) - 4096, 0)
+
+
 @pytest.mark.parametrize("size", [0, 300_000])
 @pytest.mark.parametrize(
     ("dialect", "usage", "expected"),

@@ -86,6 +86,14 @@ class MessagesTap:
         self.receive_data(payload)
         self.finish()
 
+    def skip(self, rest: int) -> int:
+        """All but the end, of a document that is too long to be read whole."""
+        if self.marker or self._size + rest <= MAX_DOCUMENT_BYTES or rest <= _TAIL_BYTES:
+            return 0
+        self._held = b""
+        self._size += rest - _TAIL_BYTES
+        return rest - _TAIL_BYTES
+
     def ping(self) -> bytes:
         """Anthropic's own event for it, between two others."""
         return (

@@ -88,6 +88,14 @@ class ResponsesTap:
         self.receive_data(payload)
         self.finish()
 
+    def skip(self, rest: int) -> int:
+        """All but the end, of a document that is too long to be read whole."""
+        if self.marker or self._size + rest <= MAX_DOCUMENT_BYTES or rest <= _TAIL_BYTES:
+            return 0
+        self._held = b""
+        self._size += rest - _TAIL_BYTES
+        return rest - _TAIL_BYTES
+
     def ping(self) -> bytes:
         """A comment, between two events."""
         return PING_COMMENT if self.marker and not self._held else b""

@@ -111,6 +111,21 @@ def test_an_overlong_event_is_content_and_what_follows_is_still_read(step: int) 
     assert (tap.usage, tap.events) == (golden.ANTHROPIC.usage, golden.ANTHROPIC.deltas)
 
 
+def test_of_a_long_document_only_the_end_need_be_shown() -> None:
+    document = b'{"content":[{"text":"%b"}],"usage":{"input_tokens":5,"output_tokens":7}}' % (b"x" * 200_000)
+    tap = MessagesTap(is_stream=False)
+    tap.receive_data(document[:10_000])
+    skipped = tap.skip(len(document) - 10_000)
+    assert 10_000 + skipped == len(document) - 4096
+    forward(tap, [document[10_000 + skipped :]])
+    assert tap.usage == Usage(5, 7)
+
+
+def test_all_of_a_stream_and_of_a_short_document_is_shown() -> None:
+    assert MessagesTap(is_stream=True).skip(1 << 20) == 0
+    assert MessagesTap(is_stream=False).skip(MAX_DOCUMENT_BYTES) == 0
+
+
 def feed_taps(data: bytes) -> None:
     """Invariant: everything is forwarded at once; the tap never raises."""
     for is_stream in (True, False):

@@ -236,6 +236,21 @@ def test_broken_documents_have_no_usage(document: bytes, is_whole: bool) -> None
     assert read_usage(document, is_whole=is_whole) is None
 
 
+def test_of_a_long_document_only_the_end_need_be_shown() -> None:
+    document = json.dumps(_response("completed", _USAGE, "x" * 200_000)).encode()
+    tap = ResponsesTap(is_stream=False)
+    tap.receive_data(document[:10_000])
+    skipped = tap.skip(len(document) - 10_000)
+    assert 10_000 + skipped == len(document) - 16384
+    forward(tap, [document[10_000 + skipped :]])
+    assert tap.usage == Usage(11, 3)
+
+
+def test_all_of_a_stream_and_of_a_short_document_is_shown() -> None:
+    assert ResponsesTap(is_stream=True).skip(1 << 20) == 0
+    assert ResponsesTap(is_stream=False).skip(MAX_DOCUMENT_BYTES) == 0
+
+
 def feed_tap(data: bytes) -> None:
     """Invariant: everything passes, nothing raises."""
     for is_stream in (True, False):
