@@ -338,6 +338,7 @@ class Relay:
             self.answer = Answer(head, self._translating.content_type)
         if exchange.is_early:  # the client has a head: chunks follow, whatever the backend's framing
             self._frames = True
+            exchange.first_byte_at = None
             self._receive_body(rest, b"")
         elif self._body is _SIZED and not self._tap.cuts:
             framing = b"content-length: %d\r\n" % announced if announced >= 0 else b""
