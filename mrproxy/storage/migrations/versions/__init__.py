@@ -1,0 +1,1 @@
+"""Shell. The revisions, oldest first by name. One that was released is never changed again."""
