@@ -21,6 +21,8 @@ MAX_HELD_BYTES = 65536
 MAX_DOCUMENT_BYTES = 65536
 _TAIL_BYTES = 4096
 PING_COMMENT = b": ping\n\n"
+_ERROR = b'{"error"'
+_NO_TOKENS = (b"data: [DONE]", b"data: " + _ERROR)
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
 
@@ -195,8 +197,9 @@ class SseTap:
         if b"data:" not in event[:64]:
             return False
         if self.marker not in event:
-            # The opening event has a role and no text: it is no token.
-            if not (b'"role"' in event and (b'"content":""' in event or b'"content": ""' in event)):
+            # The opening event has a role and no text: it is no token. Nor are the end, and an error before it.
+            is_opening = b'"role"' in event and (b'"content":""' in event or b'"content": ""' in event)
+            if not is_opening and not event.startswith(_NO_TOKENS):
                 self.events += 1
             return False
         try:
@@ -279,7 +282,7 @@ class NdjsonTap:
             if last.done:
                 self.usage = Usage(last.prompt_eval_count, last.eval_count)
                 return
-        if line.strip():
+        if line.strip() and not line.startswith(_ERROR):
             self.events += 1
 
 

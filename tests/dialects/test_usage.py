@@ -78,10 +78,19 @@ def test_a_stream_cut_short_before_its_usage_has_none(stream: Golden) -> None:
     assert tap.usage is None
 
 
-def test_events_count_tokens_and_not_the_opening_nor_the_usage() -> None:
+def test_events_count_tokens_and_not_the_opening_nor_the_usage_nor_the_end() -> None:
     tap = SseTap(cuts=True)
     forward(tap, list(golden.VLLM.events))
-    assert tap.events == 4  # two texts, the finish, [DONE]
+    assert tap.events == 3  # two texts, the finish
+
+
+def test_an_engines_own_error_is_no_token() -> None:
+    sse = SseTap(cuts=True)
+    text = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+    forward(sse, [text, b'data: {"error":{"message":"boom"}}\n\ndata: [DONE]\n\n'])
+    ndjson = NdjsonTap()
+    forward(ndjson, [b'{"message":{"content":"a"},"done":false}\n', b'{"error":"boom"}\n'])
+    assert (sse.events, ndjson.events) == (1, 1)
 
 
 def test_usage_on_every_event_is_read_to_the_last_and_never_cut() -> None:
