@@ -73,8 +73,12 @@ class BackendSpec(msgspec.Struct, frozen=True):
     num_ctx_of: dict[str, int] = {}
 
     def context_length(self, model: str) -> int | None:
-        """Configured for a public model."""
-        return self.num_ctx_of.get(model, self.num_ctx)
+        """Configured for a public model. Ollama takes `name` for `name:latest`: it is one model under both."""
+        lengths = self.num_ctx_of
+        if not lengths or model in lengths:
+            return lengths.get(model, self.num_ctx)
+        other = model.removesuffix(":latest") if model.endswith(":latest") else f"{model}:latest"
+        return lengths.get(other, self.num_ctx)
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
