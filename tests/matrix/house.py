@@ -117,6 +117,11 @@ class House:
         content = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
         return self._client.post(path, content=content, headers=headers)
 
+    def get(self, path: str) -> httpx.Response:
+        response = self._client.get(path)
+        response.raise_for_status()
+        return response
+
     def ask(self, caller: Caller, engine: Engine, ask: Ask, **extra: object) -> Answer:
         """Whatever the answer is; `extra` are fields that only this dialect has."""
         response = self.post(caller.path, caller.write(engine.model, ask) | extra)
@@ -145,6 +150,7 @@ class House:
         assert seen.error is None
         assert seen.is_whole
         check_lane(caller.surface, engine, answer)
+        warns = (*warns, *(word for kind, word in caller.always_warned if kind == engine.kind))
         check_warnings(answer, warns if answer.record.lane == "translating" else ())
         check_counts(caller, answer)
         return answer

@@ -8,7 +8,9 @@ from tests.matrix.asks import Picture, Seen, asked
 from tests.matrix.callers.caller import Caller
 from tests.matrix.engines import ANTHROPIC, BUSY, ENGINES, KINDS, Engine
 from tests.matrix.house import Answer, House, Json
-from tests.matrix.pairs import CALLERS, SHAPES, pairs
+from tests.matrix.pairs import ALL_CALLERS, CALLERS, SHAPES, pairs
+
+pytestmark = pytest.mark.slow
 
 TEXT = "one two three four five six"
 TEXT_OF_3 = "one two three"
@@ -24,10 +26,10 @@ def is_over(truth: Json) -> bool:
 
 @pytest.mark.parametrize("fault", ["status_500", "status_503", "html", "refuse", "malformed"])
 @SHAPES
-@pairs(KINDS)
+@pairs(KINDS, callers=ALL_CALLERS)
 def test_a_failure_before_the_first_byte_is_an_error_answer(
     house: House, caller: Caller, engine: Engine, stream: bool, fault: str
-):
+) -> None:
     """With a status that SDKs know; engines' own words are quoted, pages are not."""
     with house.struck(engine, fault):
         answer = house.ask(caller, engine, asked(f"say:{TEXT}", stream=stream))
@@ -51,17 +53,17 @@ def check_page(answer: Answer) -> None:
 
 @SHAPES
 @pytest.mark.parametrize("caller", CALLERS, ids=lambda caller: caller.name)
-def test_anthropics_overload_is_told(house: House, caller: Caller, stream: bool):
-    """529 is known to its own callers only."""
+def test_anthropics_overload_is_told(house: House, caller: Caller, stream: bool) -> None:
+    """With its own status, which SDKs take for one of those that pass."""
     with house.struck(ANTHROPIC, "status_529"):
         answer = house.ask(caller, ANTHROPIC, asked(f"say:{TEXT}", stream=stream))
-    assert answer.status in (503, 529)
+    assert answer.status == 529
     assert read_error_answer(caller, answer) == "mock fault: status_529"
 
 
 @pytest.mark.parametrize("engine", KINDS, ids=lambda engine: engine.name)
 @pytest.mark.parametrize("caller", CALLERS, ids=lambda caller: caller.name)
-def test_a_limit_of_the_engine_is_told_with_its_patience(house: House, caller: Caller, engine: Engine):
+def test_a_limit_of_the_engine_is_told_with_its_patience(house: House, caller: Caller, engine: Engine) -> None:
     busy = BUSY[caller.name, engine.name]
     with house.struck(busy, "status_429"):
         answer = house.ask(caller, busy, asked(f"say:{TEXT}", stream=True))
@@ -74,7 +76,7 @@ def test_a_limit_of_the_engine_is_told_with_its_patience(house: House, caller: C
 @pairs(ENGINES)
 def test_a_request_that_the_engine_refuses_is_the_callers_mistake(
     house: House, caller: Caller, engine: Engine, stream: bool
-):
+) -> None:
     """Base64 that is none: nobody here looks into it, so the engine does."""
     broken = Picture(url="data:image/png;base64,AAAA=AAAA")
     if caller.name == "messages":
@@ -96,8 +98,8 @@ def test_a_request_that_the_engine_refuses_is_the_callers_mistake(
 
 
 @pytest.mark.parametrize("fault", MIDSTREAM)
-@pairs()
-def test_a_failure_in_the_middle_is_an_event(house: House, caller: Caller, engine: Engine, fault: str):
+@pairs(callers=ALL_CALLERS)
+def test_a_failure_in_the_middle_is_an_event(house: House, caller: Caller, engine: Engine, fault: str) -> None:
     """What was said stands, then the stream says in its own way that it failed, and does not end as if all was well."""
     with house.struck(engine, fault, after_tokens=3):
         answer = house.ask(caller, engine, asked(f"say:{TEXT}", stream=True))
@@ -108,13 +110,11 @@ def test_a_failure_in_the_middle_is_an_event(house: House, caller: Caller, engin
     assert seen.finish is None
     if fault == "error_event":
         assert "mock fault: error_event" in seen.error
-    if fault == "error_event" and answer.record.lane == "straight" and caller.name in ("chat", "ollama"):
-        pytest.xfail("the straight lane takes the engine's own error, and OpenAI's [DONE], for tokens")
     check_partial_counts(house, caller, engine, answer)
 
 
 @pairs(KINDS)
-def test_a_failure_while_thinking_is_an_event(house: House, caller: Caller, engine: Engine):
+def test_a_failure_while_thinking_is_an_event(house: House, caller: Caller, engine: Engine) -> None:
     with house.struck(engine, "truncate", after_tokens=2):
         answer = house.ask(caller, engine, asked(f"say:{TEXT}", thinking=True, limit=2000, stream=True))
     seen = read_broken_stream(caller, answer)
@@ -125,7 +125,7 @@ def test_a_failure_while_thinking_is_an_event(house: House, caller: Caller, engi
 
 @pytest.mark.parametrize("fault", MIDSTREAM)
 @pairs(KINDS)
-def test_a_failure_before_the_first_token_is_told_too(house: House, caller: Caller, engine: Engine, fault: str):
+def test_a_failure_before_the_first_token_is_told_too(house: House, caller: Caller, engine: Engine, fault: str) -> None:
     """As an error answer while nothing has been said, else as an event."""
     with house.struck(engine, fault, after_tokens=0):
         answer = house.ask(caller, engine, asked(f"say:{TEXT}", stream=True))
@@ -139,8 +139,8 @@ def test_a_failure_before_the_first_token_is_told_too(house: House, caller: Call
 # The caller leaves
 
 
-@pairs()
-def test_a_caller_that_leaves_is_billed_what_was_made(house: House, caller: Caller, engine: Engine):
+@pairs(callers=ALL_CALLERS)
+def test_a_caller_that_leaves_is_billed_what_was_made(house: House, caller: Caller, engine: Engine) -> None:
     """The engine is left as well, at once: it makes no token for nobody."""
     with (
         house.struck(engine, "hang_stream", after_tokens=5),
@@ -160,8 +160,8 @@ def test_a_caller_that_leaves_is_billed_what_was_made(house: House, caller: Call
     check_partial(caller, engine, record.prompt_tokens, truth)
 
 
-@pairs()
-def test_a_caller_that_leaves_before_the_answer_frees_the_engine(house: House, caller: Caller, engine: Engine):
+@pairs(KINDS, callers=ALL_CALLERS)
+def test_a_caller_that_leaves_before_the_answer_frees_the_engine(house: House, caller: Caller, engine: Engine) -> None:
     ask = asked("say:" + "long " * 500, limit=2000)
     with house.struck(engine, "slow"), house.leaving(caller, engine, ask) as truth:
         request_id = truth["request_id"]
@@ -173,7 +173,7 @@ def read_broken_stream(caller: Caller, answer: Answer) -> Seen:
     """In the straight lane half an event may have gone out before it is known that no other half follows."""
     body = answer.body
     if answer.record.lane == "straight":
-        ending = b"\n" if caller.name == "ollama" else b"\n\n"
+        ending = b"\n" if caller.surface == "ollama" else b"\n\n"
         pieces = [piece for piece in body.split(ending) if piece.strip()]
         broken = [piece for piece in pieces if not is_whole(piece)]
         assert len(broken) <= 1

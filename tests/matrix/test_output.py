@@ -2,11 +2,15 @@
 
 import json
 
+import pytest
+
 from tests.matrix.asks import asked
 from tests.matrix.callers.caller import Caller
 from tests.matrix.engines import Engine
 from tests.matrix.house import House
 from tests.matrix.pairs import SHAPES, pairs
+
+pytestmark = pytest.mark.slow
 
 SCHEMA = {
     "type": "object",
@@ -18,7 +22,7 @@ SCHEMA = {
 
 @SHAPES
 @pairs(needs="json_object")
-def test_any_object_can_be_asked_for(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_any_object_can_be_asked_for(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     """Anthropic has only schemas: it is asked in words."""
     warns = ("json_object",) if engine.kind == "anthropic" else ()
     answer = house.answered(caller, engine, asked('say:{"a": 1}', output=True, stream=stream), warns=warns)
@@ -27,7 +31,7 @@ def test_any_object_can_be_asked_for(house: House, caller: Caller, engine: Engin
 
 @SHAPES
 @pairs()
-def test_what_fits_a_schema_can_be_asked_for(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_what_fits_a_schema_can_be_asked_for(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     answer = house.answered(caller, engine, asked("Where?", output=SCHEMA, stream=stream))
     made = json.loads(answer.seen.text)
     assert made.keys() == {"city", "days"}
@@ -38,7 +42,7 @@ def test_what_fits_a_schema_can_be_asked_for(house: House, caller: Caller, engin
 
 @SHAPES
 @pairs()
-def test_output_is_checked_on_the_way_out(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_output_is_checked_on_the_way_out(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     """Whatever both sides speak: what is checked is translated."""
     for text, fits in (("Where?", True), ("break-schema", False), ("break-json", False)):
         body = caller.write(engine.model, asked(text, output=SCHEMA, stream=stream))

@@ -11,6 +11,8 @@ from tests.matrix.house import House
 from tests.matrix.pairs import CALLERS, SHAPES, pairs
 from tests.matrix.test_tools import TOOLS
 
+pytestmark = pytest.mark.slow
+
 ALL = (*ENGINES, GPT_OSS)
 
 
@@ -55,7 +57,9 @@ def spoken(caller: Caller, engine: Engine, wish: bool | str) -> str:
 @pytest.mark.parametrize("wish", [True, "high"], ids=["on", "high"])
 @SHAPES
 @pairs(ALL)
-def test_thinking_comes_first_and_apart(house: House, caller: Caller, engine: Engine, stream: bool, wish: bool | str):
+def test_thinking_comes_first_and_apart(
+    house: House, caller: Caller, engine: Engine, stream: bool, wish: bool | str
+) -> None:
     effort, warns = thinking_of(caller, engine, wish)
     ask = asked("say:The answer.", thinking=wish, limit=2000, stream=stream)
     answer = house.answered(caller, engine, ask, warns=warns)
@@ -68,14 +72,14 @@ def test_thinking_comes_first_and_apart(house: House, caller: Caller, engine: En
 
 @SHAPES
 @pairs(ALL)
-def test_thinking_can_be_forbidden(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_thinking_can_be_forbidden(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     answer = house.answered(caller, engine, asked("say:At once.", thinking=False, stream=stream))
     assert (answer.seen.thinking, answer.seen.text) == ("", "At once.")
 
 
 @SHAPES
 @pairs(ALL)
-def test_thinking_then_text_then_calls(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_thinking_then_text_then_calls(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     effort, warns = thinking_of(caller, engine, True)
     text = 'say:I shall look.\ncall:weather{"city": "Köln"} call:time{"zone": "CET"}'
     ask = asked(text, tools=TOOLS, thinking=True, limit=2000, stream=stream)
@@ -91,7 +95,7 @@ def test_thinking_then_text_then_calls(house: House, caller: Caller, engine: Eng
 @pytest.mark.parametrize("field", REASONING)
 @SHAPES
 @pytest.mark.parametrize("caller", [each for each in CALLERS if each.name != "chat"], ids=lambda caller: caller.name)
-def test_thinking_is_found_in_whichever_field_it_comes(house: House, caller: Caller, field: str, stream: bool):
+def test_thinking_is_found_in_whichever_field_it_comes(house: House, caller: Caller, field: str, stream: bool) -> None:
     """vLLM has called it `reasoning_content` and `reasoning`; some servers say both."""
     _, warns = thinking_of(caller, REASONING[field], True)
     ask = asked("say:Yes.", thinking=True, limit=2000, stream=stream)
@@ -105,7 +109,7 @@ def test_thinking_is_found_in_whichever_field_it_comes(house: House, caller: Cal
 
 @SHAPES
 @pairs()
-def test_what_was_thought_before_a_call_comes_back(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_what_was_thought_before_a_call_comes_back(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     """As an agent sends it: thinking, call and result. Anthropic takes back what it signed, OpenAI nothing."""
     effort, warns = thinking_of(caller, engine, True)
     question = user('call:weather{"city": "Köln"}')
@@ -127,7 +131,7 @@ def test_what_was_thought_before_a_call_comes_back(house: House, caller: Caller,
 
 
 @pairs()
-def test_a_call_that_was_thought_about_elsewhere(house: House, caller: Caller, engine: Engine):
+def test_a_call_that_was_thought_about_elsewhere(house: House, caller: Caller, engine: Engine) -> None:
     """A conversation may move to another engine; what it cannot take is left out, and said."""
     call = Call("weather", {"city": "Köln"}, "toolu_0001")
     turns = (

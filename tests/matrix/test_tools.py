@@ -9,6 +9,8 @@ from tests.matrix.heard import hear
 from tests.matrix.house import Answer, House
 from tests.matrix.pairs import CALLERS, SHAPES, pairs
 
+pytestmark = pytest.mark.slow
+
 WEATHER = Tool("weather", {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})
 TIME = Tool("time", {"type": "object", "properties": {"zone": {"type": "string"}}, "required": ["zone"]})
 TOOLS = (WEATHER, TIME)
@@ -20,7 +22,7 @@ CALLERS_BY_NAME = {caller.name: caller for caller in CALLERS}
 
 @SHAPES
 @pairs()
-def test_a_tool_is_called(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_a_tool_is_called(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     words = 'call:weather{"city": "Köln \\"am Rhein\\"", "days": [1, 2.5, null], "deep": {"a": true}}'
     answer = house.answered(caller, engine, asked(words, tools=TOOLS, stream=stream))
     assert answer.seen.named_calls == [("weather", COLOGNE)]
@@ -31,7 +33,7 @@ def test_a_tool_is_called(house: House, caller: Caller, engine: Engine, stream: 
 
 @SHAPES
 @pairs()
-def test_tools_are_called_at_once(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_tools_are_called_at_once(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     answer = house.answered(caller, engine, asked(BOTH, tools=TOOLS, stream=stream))
     assert answer.seen.named_calls == CALLS
     assert answer.seen.finish == caller.words.tools
@@ -42,7 +44,9 @@ def test_tools_are_called_at_once(house: House, caller: Caller, engine: Engine, 
 
 @SHAPES
 @pairs()
-def test_a_tool_without_arguments_is_called_with_none(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_a_tool_without_arguments_is_called_with_none(
+    house: House, caller: Caller, engine: Engine, stream: bool
+) -> None:
     tool = Tool("ping", {"type": "object", "properties": {}})
     answer = house.answered(caller, engine, asked("call:ping{}", tools=(tool,), stream=stream))
     assert answer.seen.named_calls == [("ping", {})]
@@ -51,7 +55,9 @@ def test_a_tool_without_arguments_is_called_with_none(house: House, caller: Call
 @pytest.mark.parametrize("style", STYLED)
 @SHAPES
 @pytest.mark.parametrize("caller", CALLERS, ids=lambda caller: caller.name)
-def test_calls_are_put_together_however_an_engine_cuts_them(house: House, caller: Caller, style: str, stream: bool):
+def test_calls_are_put_together_however_an_engine_cuts_them(
+    house: House, caller: Caller, style: str, stream: bool
+) -> None:
     """Servers of OpenAI's dialect differ in ids and indices. Callers of that dialect see them as they are."""
     engine = STYLED[style]
     answer = house.answered(caller, engine, asked(BOTH, tools=TOOLS, stream=stream))
@@ -63,7 +69,9 @@ def test_calls_are_put_together_however_an_engine_cuts_them(house: House, caller
 
 @SHAPES
 @pairs()
-def test_what_the_tools_said_comes_back_to_the_model(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_what_the_tools_said_comes_back_to_the_model(
+    house: House, caller: Caller, engine: Engine, stream: bool
+) -> None:
     """With the ids that the caller was given, as an agent does it."""
     first = house.answered(caller, engine, asked(BOTH, tools=TOOLS, stream=stream))
     one, two = first.seen.calls
@@ -78,7 +86,9 @@ def test_what_the_tools_said_comes_back_to_the_model(house: House, caller: Calle
 
 @SHAPES
 @pairs()
-def test_a_text_of_the_assistant_may_stand_before_its_calls(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_a_text_of_the_assistant_may_stand_before_its_calls(
+    house: House, caller: Caller, engine: Engine, stream: bool
+) -> None:
     call = Call("weather", {"city": "Köln"}, "call_0001")
     turns = (
         user("weather?"),
@@ -99,7 +109,7 @@ def test_a_text_of_the_assistant_may_stand_before_its_calls(house: House, caller
 
 @SHAPES
 @pairs(needs="tool_choice")
-def test_tools_can_be_forbidden(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_tools_can_be_forbidden(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     """Ollama's own /v1 knows no choice, and what goes there straight is not looked at."""
     answer = house.answered(caller, engine, asked("say:no call:weather", tools=TOOLS, choice="none", stream=stream))
     if is_deaf(engine, answer):
@@ -111,7 +121,7 @@ def test_tools_can_be_forbidden(house: House, caller: Caller, engine: Engine, st
 
 @SHAPES
 @pairs(needs="tool_choice")
-def test_a_call_can_be_required(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_a_call_can_be_required(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     """Ollama cannot be made to: it is asked without, and the caller is told."""
     warns = ("tool_choice",) if engine.kind == "ollama" else ()
     answer = house.answered(caller, engine, asked("say:no", tools=TOOLS, choice="required", stream=stream), warns=warns)
@@ -121,7 +131,7 @@ def test_a_call_can_be_required(house: House, caller: Caller, engine: Engine, st
 
 @SHAPES
 @pairs(needs="tool_choice")
-def test_one_tool_can_be_required(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_one_tool_can_be_required(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     """Ollama gets no other tool, and calls it if it likes."""
     warns = ("tool_choice",) if engine.kind == "ollama" else ()
     answer = house.answered(caller, engine, asked(BOTH, tools=TOOLS, choice="time", stream=stream), warns=warns)
@@ -135,7 +145,7 @@ def test_one_tool_can_be_required(house: House, caller: Caller, engine: Engine, 
 
 @SHAPES
 @pairs(needs="parallel")
-def test_one_call_at_a_time_can_be_asked_for(house: House, caller: Caller, engine: Engine, stream: bool):
+def test_one_call_at_a_time_can_be_asked_for(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     warns = ("parallel_tool_calls",) if engine.kind == "ollama" else ()
     answer = house.answered(caller, engine, asked(BOTH, tools=TOOLS, parallel=False, stream=stream), warns=warns)
     obeys = engine.kind != "ollama" or answer.record.lane == "straight"
@@ -143,7 +153,7 @@ def test_one_call_at_a_time_can_be_asked_for(house: House, caller: Caller, engin
 
 
 @pytest.mark.parametrize("engine", KINDS, ids=lambda engine: engine.name)
-def test_a_choice_in_an_ollama_request_goes_to_whom_it_means_something(house: House, engine: Engine):
+def test_a_choice_in_an_ollama_request_goes_to_whom_it_means_something(house: House, engine: Engine) -> None:
     """Ollama's dialect has no such field; it is one of those that an engine may know."""
     caller = CALLERS_BY_NAME["ollama"]
     warns = {VLLM: (), OLLAMA: (), ANTHROPIC: ("tool_choice", "parallel_tool_calls")}[engine]
@@ -154,7 +164,7 @@ def test_a_choice_in_an_ollama_request_goes_to_whom_it_means_something(house: Ho
 
 
 @pairs(needs="tool_choice")
-def test_a_tool_that_is_not_there_cannot_be_required(house: House, caller: Caller, engine: Engine):
+def test_a_tool_that_is_not_there_cannot_be_required(house: House, caller: Caller, engine: Engine) -> None:
     ask = asked("say:no", tools=TOOLS, choice="nothing")
     if engine.kind == "ollama" and caller.name == "chat":
         assert house.answered(caller, engine, ask).seen.text == "no"  # straight, to one that knows no choice

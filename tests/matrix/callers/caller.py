@@ -21,7 +21,8 @@ class Words:
 
 
 class Caller(Protocol):
-    """`lacks`: features that its requests have no words for; `hides`: counts that its answers have no place for."""
+    """`lacks`: features that its requests have no words for; `hides`: counts that its answers have no place for;
+    `always_warned`: (kind of engine, what is said of every request to it)."""
 
     name: str
     path: str
@@ -30,6 +31,7 @@ class Caller(Protocol):
     lacks: frozenset[str]
     hides: frozenset[str]
     stream_type: str
+    always_warned: frozenset[tuple[str, str]]
 
     def write(self, model: str, ask: Ask) -> Json:
         """The body of a request."""

@@ -15,6 +15,7 @@ class Chat:
     lacks: frozenset[str] = frozenset()
     hides: frozenset[str] = frozenset()
     stream_type = "text/event-stream"
+    always_warned: frozenset[tuple[str, str]] = frozenset()
 
     def write(self, model: str, ask: Ask) -> Json:
         body: Json = {"model": model, "messages": [each for turn in ask.turns for each in write_turn(turn)]}

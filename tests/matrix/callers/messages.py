@@ -17,6 +17,7 @@ class Messages:
     lacks = frozenset({"json_object"})
     hides: frozenset[str] = frozenset()
     stream_type = "text/event-stream"
+    always_warned: frozenset[tuple[str, str]] = frozenset()
 
     def write(self, model: str, ask: Ask) -> Json:
         body: Json = {"model": model, "max_tokens": DEFAULT_LIMIT if ask.limit is None else ask.limit}

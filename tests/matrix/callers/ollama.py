@@ -14,6 +14,7 @@ class OllamaChat:
     lacks = frozenset({"tool_choice", "parallel"})
     hides = frozenset({"cached_tokens", "reasoning_tokens"})
     stream_type = "application/x-ndjson"
+    always_warned: frozenset[tuple[str, str]] = frozenset()
 
     def write(self, model: str, ask: Ask) -> Json:
         body: Json = {"model": model, "messages": [each for turn in ask.turns for each in write_turn(turn)]}

@@ -16,6 +16,7 @@ class Responses:
     lacks: frozenset[str] = frozenset()
     hides: frozenset[str] = frozenset()
     stream_type = "text/event-stream"
+    always_warned: frozenset[tuple[str, str]] = frozenset()
 
     def write(self, model: str, ask: Ask) -> Json:
         body: Json = {"model": model, "input": [each for turn in ask.turns for each in write_turn(turn)]}
