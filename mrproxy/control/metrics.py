@@ -18,7 +18,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from mrproxy.control.reports import STATES, HistogramReport, Silent, WorkerReport, backend_state
+from mrproxy.control.reports import STATES, HistogramReport, Silent, StorageReport, WorkerReport, backend_state
 from mrproxy.control.status import Scene
 
 BREAKER_STATES = ("closed", "half_open", "open")
@@ -89,10 +89,28 @@ def _control_families(scene: Scene) -> Iterator[Metric]:
         "mrproxy_journal_lag_seconds", "Time since the journal was read to its end.", scene.lag.seconds
     )
     yield CounterMetricFamily("mrproxy_journal_records_read", "Journal records read.", scene.records_read)
+    if scene.storage is not None:
+        yield from _storage(scene.storage)
     up = GaugeMetricFamily("mrproxy_worker_up", "Whether the worker answers on its socket.", labels=["worker"])
     for answer in scene.answers:
         up.add_metric([answer.worker], 0 if isinstance(answer, Silent) else 1)
     yield up
+
+
+def _storage(storage: StorageReport) -> Iterator[Metric]:
+    yield GaugeMetricFamily("mrproxy_database_up", "Whether the database took the last batch.", not storage.problem)
+    yield CounterMetricFamily("mrproxy_records_stored", "Records taken over into the database.", storage.records)
+    yield GaugeMetricFamily("mrproxy_storage_lag_bytes", "Journal not yet in the database.", storage.lag_bytes)
+    yield GaugeMetricFamily("mrproxy_storage_lag_records", "The same in records, about.", storage.lag_records)
+    yield GaugeMetricFamily(
+        "mrproxy_storage_lag_seconds", "Time since the database had all of the journal.", storage.lag_seconds
+    )
+    yield CounterMetricFamily(
+        "mrproxy_journal_torn_segments", "Segments that end in half a record, as after a kill.", storage.torn_segments
+    )
+    yield CounterMetricFamily(
+        "mrproxy_journal_damaged_records", "Records that could not be read.", storage.damaged_records
+    )
 
 
 def _requests(reports: Sequence[WorkerReport]) -> Metric:

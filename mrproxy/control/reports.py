@@ -8,6 +8,7 @@ Read next: `workers.py`, which fetches them; `metrics.py` and `status.py`, which
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -80,6 +81,28 @@ class JournalLag:
     seconds: float
 
 
+class StorageReport(Protocol):
+    """How far the table of records is behind the journal; `mrproxy.storage.ingest.IngestStatistics` is one.
+
+    `lag_records` is an estimate; `problem` is empty, unavailable, full, corrupt or failing.
+    """
+
+    @property
+    def records(self) -> int: ...
+    @property
+    def lag_bytes(self) -> int: ...
+    @property
+    def lag_records(self) -> int: ...
+    @property
+    def lag_seconds(self) -> float: ...
+    @property
+    def torn_segments(self) -> int: ...
+    @property
+    def damaged_records(self) -> int: ...
+    @property
+    def problem(self) -> str: ...
+
+
 # Ten seconds without reaching the end of the journal is an order of magnitude above one poll: it means that
 # records come faster than they are read, or that the disk does not answer.
 MAX_JOURNAL_LAG_SECONDS = 10.0
@@ -111,6 +134,17 @@ def best_state(states: Iterable[str]) -> str:
 def is_routable(state: str) -> bool:
     """Half-open counts: the breaker lets its trial requests through."""
     return state in {"routable", "half_open"}
+
+
+def warnings_of(storage: StorageReport | None) -> list[str]:
+    """What somebody should look at although requests are served: records wait in the journal, and none is lost."""
+    if storage is None:
+        return ["there is no database"]
+    warnings = [f"the database is {storage.problem}"] if storage.problem else []
+    if storage.lag_seconds > MAX_JOURNAL_LAG_SECONDS:
+        behind = f"{storage.lag_seconds:.0f} s and about {storage.lag_records} records"
+        warnings.append(f"the table of records is {behind} behind the journal")
+    return warnings
 
 
 def reasons_not_ready(answers: Sequence[WorkerReport | Silent], lag: JournalLag) -> list[str]:

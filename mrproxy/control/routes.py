@@ -84,7 +84,13 @@ def _add_views(app: QuartTrio, observe: Observe, drain: trio.Event) -> None:
         """Readiness: whether new requests should be sent here, and if not, why."""
         status = summarize(await observe())
         reasons = [*status["reasons"], *(["draining"] if drain.is_set() else [])]
-        body = {"ready": not reasons, "reasons": reasons, "journal": status["journal"]}
+        body = {
+            "ready": not reasons,
+            "reasons": reasons,
+            "warnings": status["warnings"],
+            "journal": status["journal"],
+            "storage": status["storage"],
+        }
         return _json(body, status=503 if reasons else 200)
 
     @app.get("/status")

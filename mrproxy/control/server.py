@@ -21,6 +21,7 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 
 from mrproxy.control.records import ControlLog, Records
+from mrproxy.control.reports import StorageReport
 from mrproxy.control.routes import build_app
 from mrproxy.control.status import Scene
 from mrproxy.control.workers import Workers
@@ -52,13 +53,14 @@ async def serve_control(
     *,
     drain: trio.Event,
     log: ControlLog,
+    storage: Callable[[float], StorageReport] | None = None,
     exit_hard: Callable[[int], object] = os._exit,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve on `data_dir/run/control.sock` until `drain`; `started()` once it accepts.
 
     Raises AlreadyServed or OSError before `started()`. When this returns, nothing of it runs, the socket is gone, and
-    the journal is read to its end.
+    the journal is read to its end. `storage(now)` says how the database does, where there is one.
     """
     run_directory = data_dir / "run"
     run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -70,7 +72,8 @@ async def serve_control(
     async def observe() -> Scene:
         answers = await workers.ask()
         now = trio.current_time()
-        return Scene(release, now - started_at, answers, records.lag(now), records.records_read)
+        stored = storage(now) if storage is not None else None
+        return Scene(release, now - started_at, answers, records.lag(now), records.records_read, stored)
 
     with open_control_socket(run_directory / SOCKET_NAME) as listener:
         async with trio.open_nursery() as nursery:

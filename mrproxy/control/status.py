@@ -13,11 +13,13 @@ from mrproxy.control.reports import (
     BackendReport,
     JournalLag,
     Silent,
+    StorageReport,
     WorkerReport,
     backend_state,
     best_state,
     is_routable,
     reasons_not_ready,
+    warnings_of,
 )
 
 
@@ -64,13 +66,23 @@ class JournalStatus(TypedDict):
     lag_seconds: float
 
 
+class StorageStatus(TypedDict):
+    """How far the table of records is behind the journal; `problem` is a word."""
+
+    lag_bytes: int
+    lag_records: int
+    lag_seconds: float
+    problem: str | None
+
+
 class Status(TypedDict):
-    """The whole answer of `/status` and of each message on `/status/live`."""
+    """The whole answer of `/status` and of each message on `/status/live`. `warnings` make nothing unready."""
 
     version: str
     uptime_seconds: float
     ready: bool
     reasons: list[str]
+    warnings: list[str]
     in_flight: int
     waiting: int
     connections: int
@@ -78,17 +90,19 @@ class Status(TypedDict):
     models: list[ModelStatus]
     workers: list[WorkerStatus]
     journal: JournalStatus
+    storage: StorageStatus | None
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything the control plane knows at one moment; the views are functions of it."""
+    """Everything the control plane knows at one moment; the views are functions of it. `storage`: if there is any."""
 
     version: str
     uptime_seconds: float
     answers: tuple[WorkerReport | Silent, ...]
     lag: JournalLag
     records_read: int
+    storage: StorageReport | None = None
 
 
 def summarize(scene: Scene) -> Status:
@@ -101,6 +115,7 @@ def summarize(scene: Scene) -> Status:
         "uptime_seconds": round(scene.uptime_seconds, 1),
         "ready": not reasons,
         "reasons": reasons,
+        "warnings": warnings_of(scene.storage),
         "in_flight": _sum_gauge(reports, "in_flight"),
         "waiting": _sum_gauge(reports, "waiting"),
         "connections": _sum_gauge(reports, "connections"),
@@ -108,6 +123,16 @@ def summarize(scene: Scene) -> Status:
         "models": list_models(backends),
         "workers": [worker_status(answer) for answer in scene.answers],
         "journal": {"lag_bytes": scene.lag.bytes, "lag_seconds": round(scene.lag.seconds, 3)},
+        "storage": storage_status(scene.storage) if scene.storage is not None else None,
+    }
+
+
+def storage_status(storage: StorageReport) -> StorageStatus:
+    return {
+        "lag_bytes": storage.lag_bytes,
+        "lag_records": storage.lag_records,
+        "lag_seconds": round(storage.lag_seconds, 3),
+        "problem": storage.problem or None,
     }
 
 

@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mrproxy.clock import Clock
 from mrproxy.link.journal import JournalRecord, Position, Tail, segments
 from mrproxy.storage.database import Database
-from mrproxy.storage.failures import DatabaseError
+from mrproxy.storage.failures import DatabaseCorrupt, DatabaseError, DatabaseFull
 from mrproxy.storage.schema import ingest_positions, records
 
 Value = str | int | float | bool | None
@@ -73,7 +73,7 @@ class IngestLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IngestStatistics:
-    """`lag_records` is an estimate from the size of the last records; `problem` is empty while all is well."""
+    """`lag_records` is an estimate from the size of the last records; `problem` is one word, or empty."""
 
     records: int
     lag_bytes: int
@@ -247,10 +247,9 @@ class Ingestion:
     def _fail(self, exc: BaseException) -> None:
         self._are_positions_known = False
         self._must_prepare = True  # somebody may have put another file or server in its place
-        is_news = not self._problem.startswith(kind_of(exc))
-        self._problem = f"{kind_of(exc)}: {reason_of(exc)}"
-        if is_news:
-            self._log.error("records are not stored", kind=kind_of(exc), reason=reason_of(exc))
+        if self._problem != kind_of(exc):
+            self._log.error("records are not stored", problem=kind_of(exc), reason=reason_of(exc))
+        self._problem = kind_of(exc)
 
     def _succeed(self) -> None:
         if self._problem:
@@ -259,7 +258,16 @@ class Ingestion:
 
 
 def kind_of(exc: BaseException) -> str:
-    return type(exc).__name__
+    """One word that may be shown to strangers; the reason names users and hosts, and is for the log."""
+    match exc:
+        case DatabaseFull():
+            return "full"
+        case DatabaseCorrupt():
+            return "corrupt"
+        case DatabaseError() | trio.TooSlowError():
+            return "unavailable"
+        case _:
+            return "failing"
 
 
 def reason_of(exc: BaseException) -> str:

@@ -73,7 +73,7 @@ class Retention:
                 await self.sweep()
             except FAILURES as exc:
                 if kind_of(exc) != self._problem:
-                    self._log.error("what is old cannot be removed", kind=kind_of(exc), reason=reason_of(exc))
+                    self._log.error("what is old cannot be removed", problem=kind_of(exc), reason=reason_of(exc))
                 self._problem = kind_of(exc)
             else:
                 self._problem = ""

@@ -14,6 +14,7 @@ from mrproxy.control.metrics import cumulate, render_metrics
 from mrproxy.control.reports import HistogramReport, JournalLag, Silent, WorkerReport, decode_report
 from mrproxy.control.status import Scene
 from mrproxy.counters import Counters
+from mrproxy.storage.ingest import IngestStatistics
 from tests.fakes.worker import report
 
 
@@ -21,7 +22,8 @@ def worker(**changes: Any) -> WorkerReport:
     return decode_report(msgspec.json.encode(report(**changes)))
 
 
-SCENE = Scene("1.2.3", 61.0, (worker(), Silent("1", "hung")), JournalLag(10, 0.5), 3)
+STORAGE = IngestStatistics(70, 1000, 4, 12.5, 1, 2, "full")
+SCENE = Scene("1.2.3", 61.0, (worker(), Silent("1", "hung")), JournalLag(10, 0.5), 3, STORAGE)
 
 
 def samples(scene: Scene) -> dict[tuple[str, ...], float]:
@@ -50,6 +52,14 @@ def test_units_are_in_the_names() -> None:
 def test_a_silent_worker_is_down_and_the_others_are_up() -> None:
     found = samples(SCENE)
     assert (found["mrproxy_worker_up", "0"], found["mrproxy_worker_up", "1"]) == (1, 0)
+
+
+def test_the_lag_of_the_database_is_exported_and_whether_it_answers() -> None:
+    found = samples(SCENE)
+    names = ("database_up", "records_stored_total", "storage_lag_bytes", "storage_lag_records", "storage_lag_seconds")
+    assert [found[(f"mrproxy_{name}",)] for name in names] == [0, 70, 1000, 4, 12.5]
+    assert samples(replace(SCENE, storage=replace(STORAGE, problem="")))["mrproxy_database_up",] == 1
+    assert ("mrproxy_database_up",) not in samples(replace(SCENE, storage=None))
 
 
 def test_two_workers_keep_their_counts_apart() -> None:

@@ -15,7 +15,9 @@ from mrproxy.control.reports import (
     best_state,
     decode_report,
     reasons_not_ready,
+    warnings_of,
 )
+from mrproxy.storage.ingest import IngestStatistics
 from tests.fakes.worker import report
 
 CAUGHT_UP = JournalLag(0, 0.0)
@@ -90,3 +92,8 @@ def test_backends_that_cannot_be_used_are_named_with_their_states() -> None:
 def test_a_journal_read_late_is_a_reason() -> None:
     assert reasons_not_ready([worker()], JournalLag(5000, 9.9)) == []
     assert reasons_not_ready([worker()], JournalLag(5000, 61.0)) == ["the journal is read 61 s and 5000 bytes behind"]
+
+
+def test_a_short_lag_of_the_database_is_no_warning() -> None:
+    assert warnings_of(IngestStatistics(0, 5000, 20, 9.9, 0, 0, "")) == []
+    assert warnings_of(IngestStatistics(0, 5000, 20, 10.1, 0, 0, "")) != []

@@ -9,6 +9,7 @@ import pytest
 
 from mrproxy.control.reports import JournalLag, Silent, WorkerReport, decode_report
 from mrproxy.control.status import Scene, summarize, without_userinfo
+from mrproxy.storage.ingest import IngestStatistics
 from tests.fakes.worker import report
 
 
@@ -45,6 +46,22 @@ def test_status_is_json_and_rounds_its_seconds() -> None:
     status = json.loads(json.dumps(summarize(SCENE)))
     assert (status["version"], status["uptime_seconds"]) == ("1.2.3", 61.0)
     assert status["journal"] == {"lag_bytes": 10, "lag_seconds": 0.123}
+
+
+def test_a_database_that_lags_or_fails_is_a_warning_and_leaves_the_gateway_ready() -> None:
+    behind = IngestStatistics(70, 1000, 4, 12.5, 1, 2, "full")
+    status = summarize(replace(SCENE, storage=behind))
+    assert (status["ready"], status["reasons"]) == (True, [])
+    assert status["warnings"] == [
+        "the database is full",
+        "the table of records is 12 s and about 4 records behind the journal",
+    ]
+    assert status["storage"] == {"lag_bytes": 1000, "lag_records": 4, "lag_seconds": 12.5, "problem": "full"}
+
+
+def test_without_a_database_the_gateway_is_ready_with_a_warning() -> None:
+    status = summarize(SCENE)
+    assert (status["ready"], status["warnings"], status["storage"]) == (True, ["there is no database"], None)
 
 
 @pytest.mark.parametrize(

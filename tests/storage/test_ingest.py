@@ -16,7 +16,7 @@ from mrproxy.link.journal import Position, Writer, segments
 from mrproxy.link.records import JournalRecord
 from mrproxy.storage import ingest
 from mrproxy.storage.database import Database
-from mrproxy.storage.failures import DatabaseFull, DatabaseUnavailable
+from mrproxy.storage.failures import DatabaseCorrupt, DatabaseFull, DatabaseUnavailable
 from mrproxy.storage.ingest import COLUMNS, ID_NAME, Ingestion, PositionMoved, load_positions, row_of, storable
 from mrproxy.storage.schema import ingest_positions, records
 from mrproxy.storage.urls import Location
@@ -265,8 +265,8 @@ async def test_an_outage_is_said_once_waits_longer_each_time_and_loses_nothing(
         await over.wait()
     nursery.cancel_scope.cancel()
     assert naps[:10] == [1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
-    kinds = [fields["kind"] for fields in log.events("records are not stored")]
-    assert kinds == ["DatabaseUnavailable", "DatabaseFull"]
+    problems = [(fields["problem"], fields["reason"]) for fields in log.events("records are not stored")]
+    assert problems == [("unavailable", "nobody answers"), ("full", "no room")]
     assert len(log.events("records are stored again")) == 1
     with trio.CancelScope(shield=True):
         assert await ids(database) == ids_of(3)
@@ -278,11 +278,12 @@ async def test_a_database_that_does_not_answer_is_given_up(journal, writer, auto
             await trio.sleep_forever()
             raise AssertionError
 
-    ingestion = ingestion_of(journal, Mute())
+    log = MemoryLog()
+    ingestion = ingestion_of(journal, Mute(), log)
     with pytest.raises(trio.TooSlowError):
         await ingestion.ingest_batch()
     await ingestion.ingest_to_end()
-    assert "no answer within 30 s" in ingestion.statistics(trio.current_time()).problem
+    assert log.events("records are not stored") == [{"problem": "unavailable", "reason": "no answer within 30 s"}]
 
 
 async def test_the_lag_is_what_is_written_and_not_in_the_table(journal, writer, database):
@@ -298,7 +299,7 @@ async def test_the_lag_is_what_is_written_and_not_in_the_table(journal, writer, 
     await ingestion.ingest_to_end()
     seen = ingestion.statistics(ingestion._caught_up_at + 7)
     assert (seen.lag_bytes, seen.lag_records, seen.lag_seconds) == (size, 3, 7.0)
-    assert seen.problem == "DatabaseUnavailable: gone"
+    assert seen.problem == "unavailable"
 
 
 async def test_without_traffic_an_outage_is_noticed_too(journal, writer, database, mock_clock):
@@ -399,6 +400,20 @@ def test_what_is_plain_is_stored_as_it_is(found):
 
 def without_nul(value: Any) -> Any:
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(
+    ("failure", "word"),
+    [
+        (DatabaseFull("x"), "full"),
+        (DatabaseCorrupt("x"), "corrupt"),
+        (DatabaseUnavailable("x"), "unavailable"),
+        (trio.TooSlowError(), "unavailable"),
+        (OSError(5, "x"), "failing"),
+    ],
+)
+def test_strangers_learn_one_word(failure, word):
+    assert ingest.kind_of(failure) == word
 
 
 @pytest.mark.parametrize("value", [True, None, 0, -5, 1.5, "text", ""])
