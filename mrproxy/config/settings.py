@@ -63,7 +63,7 @@ def percent(section: str, default: int, doc: str, *, precedent: str = "", restar
     return setting(default, About(section, doc, "percent", precedent, minimum=0, maximum=100, restart=restart))
 
 
-SERVER, DOOR, TURN, PLACE, TRY, LANE, PROBE, POOL, RECORD, WHO = (
+SERVER, DOOR, TURN, PLACE, TRY, LANE, PROBE, POOL, RECORD, STORE, WHO = (
     "Server",
     "Front door",
     "Scheduler",
@@ -73,6 +73,7 @@ SERVER, DOOR, TURN, PLACE, TRY, LANE, PROBE, POOL, RECORD, WHO = (
     "Health",
     "Connections to backends",
     "Journal",
+    "Database",
     "Identity",
 )
 
@@ -290,6 +291,28 @@ class Settings:
     )
     capture_bodies: bool = setting(False, About(RECORD, "Keep prompts and answers next to the journal."))
     capture_max_bytes: int = count(RECORD, 64 * KIB, "Most that is kept of one body.", unit="bytes", minimum=0)
+
+    database_url: str = setting(
+        "",
+        About(
+            STORE,
+            "Database of the control plane, `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`; "
+            "empty is SQLite in `data_dir/mrproxy.db`.",
+            secret=True,
+            restart=True,
+        ),
+    )
+    journal_keep_seconds: float = seconds(
+        STORE,
+        7 * 24 * 3600,
+        "How long a segment of the journal is kept that the database has taken over.",
+        precedent="Kafka keeps logs for 7 days",
+        restart=True,
+    )
+    records_keep_days: float = setting(
+        0.0,
+        About(STORE, "How long the database keeps a request's record; 0 is for ever.", "days", minimum=0, restart=True),
+    )
 
     bootstrap_api_key: str = setting(
         "", About(WHO, "A key of group `admin` that is valid from the start, for scripts and containers.", secret=True)
