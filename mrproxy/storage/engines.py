@@ -104,6 +104,11 @@ def sqlite_engine(
         if entry.info.get("file") != identity_of(file):
             raise DisconnectionError("the database file is another one now")  # the pool connects anew
 
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def given_up(connection: DBAPIConnection, *_: object) -> None:
+        # Cancelled. Closing would do the same, but late: as long as Python holds a cursor, SQLite holds the lock.
+        connection.rollback()
+
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql(begin_with)

@@ -109,11 +109,9 @@ def sqlite_failure(exc: sqlite3.Error) -> DatabaseError | None:
     code = getattr(exc, "sqlite_errorcode", None)
     if code is None:
         return None
-    if code in SQLITE_NO_ROOM:
-        return DatabaseFull(SQLITE_FAILURES[sqlite3.SQLITE_FULL][1])
     if code == sqlite3.SQLITE_ERROR and _MISSING.search(str(exc)):
         return DatabaseUnavailable(f"{first_line(exc)}; run `mrproxy migrate`")
-    known = SQLITE_FAILURES.get(code & 0xFF)
+    known = SQLITE_FAILURES.get(sqlite3.SQLITE_FULL if code in SQLITE_NO_ROOM else code & 0xFF)
     return known and known[0](f"{known[1]} ({first_line(exc)})")
 
 

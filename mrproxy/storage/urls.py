@@ -42,6 +42,8 @@ class Location:
 
 def locate(database_url: str, data_dir: Path) -> Location:
     """What the setting means. Raises ConfigError."""
+    if "\0" in database_url:
+        raise ConfigError("database_url has a NUL in it")
     if not database_url:
         return sqlite_location(data_dir / FILE_NAME, is_embedded=True)
     try:

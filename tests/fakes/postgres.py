@@ -6,6 +6,7 @@ so for root everything is done as `postgres` or `nobody`.
 
 import os
 import pwd
+import select
 import shutil
 import signal
 import socket
@@ -79,10 +80,10 @@ class PostgresServer:
         pid = int((self.root / "data" / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for each in (pid, *map(int, children)):
-            try:
-                os.kill(each, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            end(each)
+        # Where nobody reaps orphans the number stays taken, and a new server would respect the old one's locks.
+        (self.root / "data" / "postmaster.pid").unlink()
+        (self.root / f".s.PGSQL.{self.port}.lock").unlink()
 
     def is_running(self) -> bool:
         return self._run("pg_ctl", "status").returncode == 0
@@ -130,6 +131,21 @@ class PostgresServer:
             )
             output.seek(0)
             return subprocess.CompletedProcess(done.args, done.returncode, output.read())
+
+
+def end(pid: int) -> None:
+    """Kill a process and wait until it is dead, reaped or not."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        select.select([process], [], [], DEADLINE_SECONDS)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(process)
 
 
 def free_port() -> int:
