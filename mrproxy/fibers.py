@@ -10,7 +10,8 @@ Rules: 1. no park inside a trio scope; 2. no trio call that may block, and no sc
 """
 
 import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 
 import trio
@@ -33,6 +34,18 @@ def _park() -> Generator[object, Any, Any]:
 @types.coroutine
 def _need_task() -> Generator[object, None, None]:
     yield _NEED_TASK
+
+
+@asynccontextmanager
+async def cancelled_alone() -> AsyncIterator[None]:
+    """Around a nursery in a fiber's way: cancelled from outside, it raises the Cancelled of its tasks as a group, and
+    whoever has to note a departure waits for one alone."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if group.split(trio.Cancelled)[1] is None:
+            await trio.lowlevel.checkpoint()  # raises it
+        raise
 
 
 class Fiber:

@@ -31,6 +31,7 @@ from mrproxy.canonical.conversation import Image
 from mrproxy.config import Settings
 from mrproxy.dialects.media import sniff_base64
 from mrproxy.errors import ClientError, Code
+from mrproxy.fibers import cancelled_alone
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -257,7 +258,7 @@ class ImageFetcher:
                     nursery.cancel_scope.cancel(reason="another image failed")
 
         with trio.move_on_after(self._limits.seconds) as scope:
-            async with trio.open_nursery() as nursery:
+            async with cancelled_alone(), trio.open_nursery() as nursery:
                 for url in wanted:
                     nursery.start_soon(fetch, url, name="fetch an image")
         if failures:
