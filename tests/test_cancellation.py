@@ -22,7 +22,7 @@ from tests.fakes.behaviours import (
 )
 from tests.fakes.caller import Caller, chat, request
 from tests.fakes.gateway import Gateway, run_gateway, wait_until
-from tests.fakes.loop_engine import FakeEngine, Turn, run_engine
+from tests.fakes.loop_engine import Behaviour, FakeEngine, Turn, run_engine
 
 pytestmark = pytest.mark.slow
 
@@ -194,6 +194,20 @@ SCENARIOS: list[Scenario] = [
 async def test_a_departure_at_any_wait_leaves_nothing_behind(
     tmp_path: Path, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async with run_engine("engine-a") as a, run_engine("engine-b") as b:
+        await depart_everywhere(tmp_path, scenario, monkeypatch, a, b, answer_stream("one", "two"))
+
+
+async def depart_everywhere(
+    tmp_path: Path,
+    scenario: Scenario,
+    monkeypatch: pytest.MonkeyPatch,
+    a: FakeEngine,
+    b: FakeEngine,
+    behaviour: Behaviour,
+    **settings: object,
+) -> None:
+    """The scenario undisturbed, then as often as it waits: each time it is left at the next one."""
     plan: Plan | None = None
     start = Fiber.start
 
@@ -203,28 +217,25 @@ async def test_a_departure_at_any_wait_leaves_nothing_behind(
         start(fiber, Observed(fiber, coroutine, lambda: plan))  # type: ignore[arg-type]
 
     monkeypatch.setattr(Fiber, "start", observe)
-    async with (
-        run_engine("engine-a") as a,
-        run_engine("engine-b") as b,
-        run_gateway(
-            tmp_path,
-            a,
-            b,
-            max_concurrent=2,
-            breaker_min_requests=100_000,
-            breaker_failures=1000,
-            retry_budget_percent=100,
-        ) as gateway,
-    ):
+    async with run_gateway(
+        tmp_path,
+        a,
+        b,
+        max_concurrent=2,
+        breaker_min_requests=100_000,
+        breaker_failures=1000,
+        retry_budget_percent=100,
+        **settings,  # type: ignore[arg-type]
+    ) as gateway:
         cut_at, waits = 0, 1
         while cut_at <= waits:  # 0: nothing is cut, and the waits are counted
-            a.behaviour = b.behaviour = answer_stream("one", "two")
+            a.behaviour = b.behaviour = behaviour
             for engine in (a, b):
                 connection = await gateway.backend(engine.name).connect()
                 connection.give_back(trio.current_time())
-            plan = Plan(gateway, cut_at)
+            plan = made = Plan(gateway, cut_at)
             caller = await gateway.connect()
-            await wait_until(lambda: plan.fiber)  # noqa: B023
+            await wait_until(lambda: made.fiber)  # noqa: B023
             with trio.move_on_after(10) as scope:
                 try:
                     await scenario(gateway, caller, a, b)
@@ -232,7 +243,7 @@ async def test_a_departure_at_any_wait_leaves_nothing_behind(
                     assert cut_at, "the undisturbed run"
             assert not scope.cancelled_caught, f"hangs when it is cut at wait {cut_at} of {waits}"
             await caller.leave()
-            waits = waits if cut_at else plan.waits
+            waits = waits if cut_at else made.waits
             plan = None
             await gateway.settled()
             await wait_until(lambda: not gateway.door.clients)
