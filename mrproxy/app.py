@@ -8,6 +8,7 @@
             ├─ loop lag
             └─ front door: sweep, accept, hosted fibers, TLS bridges
     control ─┬─ signals
+             ├─ ingestion (journal → database), retention
              └─ serve_control (Hypercorn, journal reader)
 Nothing else starts tasks, and nothing outlives these trees. Read next: `lifecycle.py`.
 """
@@ -29,7 +30,7 @@ from mrproxy.accept.client import Client
 from mrproxy.accept.door import Door
 from mrproxy.clock import utc_now
 from mrproxy.commands import Commands
-from mrproxy.config import Settings
+from mrproxy.config import ConfigError, Settings
 from mrproxy.control.server import serve_control
 from mrproxy.counters import Counters
 from mrproxy.dialects.responses.store import ResponseStore
@@ -64,6 +65,8 @@ _LAG_SECONDS = 0.25
 # After the drain deadline: time for in-stream errors to be sent and entries to be settled.
 _GOODBYE_SECONDS = 2.0
 _FORGET_SECONDS = 60.0
+# What is not in the database by then is taken over at the next start.
+_LAST_BATCHES_SECONDS = 1.0
 
 
 def run_worker(snapshot_path: Path, *, name: str, listen_fd: int) -> None:
@@ -86,8 +89,36 @@ async def _control(settings: Settings, data_dir: Path, log: Log) -> None:
     drain = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_drain_on_signal, drain)
-        await serve_control(settings, data_dir, drain=drain, log=log)
+        try:
+            await _serve_with_database(settings, data_dir, drain, log)
+        except ConfigError as exc:  # the supervisor has checked it; a control plane without pages helps nobody
+            log.error("there is no database", reason=str(exc))
+            await serve_control(settings, data_dir, drain=drain, log=log)
         nursery.cancel_scope.cancel(reason="served")
+
+
+async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.Event, log: Log) -> None:
+    """Whether the database is there or not: `ingestion` waits for it. Raises ConfigError for a URL that is none."""
+    # Imported here: a worker starts through this module as well, and has no use for 20 MB of SQLAlchemy.
+    from mrproxy.storage.bridge import open_bridge
+    from mrproxy.storage.database import open_database
+    from mrproxy.storage.ingest import Ingestion
+    from mrproxy.storage.migrate import prepare
+    from mrproxy.storage.retention import Keep, Retention
+    from mrproxy.storage.urls import locate
+
+    location, journal = locate(settings.database_url, data_dir), data_dir / "journal"
+    async with open_bridge() as bridge, open_database(location, bridge) as database:
+        ingestion = Ingestion(journal, database, utc_now, log, partial(prepare, database))
+        keep = Keep(settings.journal_keep_seconds, settings.records_keep_days)
+        retention = Retention(journal, ingestion, database, keep, utc_now, log)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ingestion.run, name="ingestion")
+            nursery.start_soon(retention.run, name="retention")
+            await serve_control(settings, data_dir, drain=drain, log=log, storage=ingestion.statistics)
+            nursery.cancel_scope.cancel(reason="served")
+        with trio.move_on_after(_LAST_BATCHES_SECONDS):  # the workers have ended before: then nothing is missing
+            await ingestion.ingest_to_end()
 
 
 async def _drain_on_signal(drain: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
