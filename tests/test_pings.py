@@ -82,10 +82,6 @@ async def begin(gateway: Gateway, name: str, **fields: Any) -> Caller:
     return caller
 
 
-def without_head(raw: bytes) -> bytes:
-    return raw.partition(b"\r\n\r\n")[2]
-
-
 # Before the first byte
 
 
@@ -391,14 +387,6 @@ async def test_an_answer_that_waits_for_its_client_is_not_pinged(tmp_path: Path)
         sweep(gateway, engine, 20)
         raw = await caller.read_until(event("x" * 900) * 5)
         assert COMMENT not in raw
-
-
-async def test_pings_stop_with_the_answer(tmp_path: Path) -> None:
-    async with run_engine() as engine, run_gateway(tmp_path, engine, **QUICK) as gateway:
-        engine.behaviour = speaks("hello")
-        caller = await begin(gateway, "anthropic")
-        await caller.read_answer()
-        assert not gateway.backend().pump.relays
 
 
 async def test_a_capture_has_no_pings(tmp_path: Path) -> None:
