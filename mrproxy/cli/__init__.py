@@ -12,8 +12,11 @@ import click
 
 from mrproxy.cli.backend import backend as backend_group
 from mrproxy.cli.config import config as config_group
+from mrproxy.cli.database import db as db_group
+from mrproxy.cli.database import migrate
 from mrproxy.cli.journal import journal as journal_group
 from mrproxy.cli.key import key as key_group
+from mrproxy.cli.records import records as records_group
 from mrproxy.cli.serve import control, worker
 from mrproxy.cli.serve import serve as serve_command
 
@@ -48,5 +51,6 @@ def version() -> None:
     click.echo(f"mrproxy {version_of('mrproxy')}")
 
 
-for command in (serve_command, worker, control, config_group, journal_group, key_group, backend_group, version):
+GROUPS = (config_group, journal_group, records_group, key_group, backend_group, db_group)
+for command in (serve_command, worker, control, *GROUPS, migrate, version):
     main.add_command(command)

@@ -20,7 +20,7 @@ def test_help_shows_how_to_start_and_hides_internal_commands():
     assert "mrproxy serve --backend vllm=http://127.0.0.1:9001" in result.output
     listed = result.output.split("Commands:")[1].split("Settings come from")[0]
     assert [line.split()[0] for line in listed.strip().splitlines()] == [
-        "backend", "config", "journal", "key", "serve", "version"
+        "backend", "config", "db", "journal", "key", "migrate", "records", "serve", "version"
     ]  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def test_commands_that_only_look_create_no_data_directory(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_starting_a_child_needs_neither_rich_nor_httpx():
-    code = "import sys, mrproxy.cli; print({'rich', 'httpx'} & {name.partition('.')[0] for name in sys.modules})"
+def test_starting_a_child_needs_no_rich_no_httpx_and_no_database():
+    unwanted = {"rich", "httpx", "sqlalchemy", "alembic", "asyncio"}
+    code = f"import sys, mrproxy.cli; print({unwanted} & {{name.partition('.')[0] for name in sys.modules}})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"

@@ -1,0 +1,136 @@
+"""`mrproxy records` on a table with a few rows."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import trio
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrproxy.cli import main
+from mrproxy.cli.records import FIELDS, encode_csv, encode_jsonl
+from mrproxy.link.journal import Writer
+from mrproxy.link.records import JournalRecord
+from mrproxy.storage.bridge import open_bridge
+from mrproxy.storage.database import open_database
+from mrproxy.storage.ingest import Ingestion
+from mrproxy.storage.migrate import migrate
+from mrproxy.storage.urls import locate
+from tests.fakes.log import MemoryLog
+from tests.link.journal_examples import a_record, journal_records
+
+RECORDS = [
+    a_record(
+        request_id=f"r{number}",
+        started_utc=datetime(2026, 2, 1 + number, tzinfo=UTC).timestamp(),
+        user=("ada", "=bob")[number % 2],
+        status=(200, 404, 500)[number % 3],
+        prompt_tokens=None if number == 4 else number,
+    )
+    for number in range(6)
+]
+
+
+async def fill(directory: Path) -> None:
+    writer = Writer(directory / "journal", "w0", 1 << 20)
+    writer.append_all(RECORDS)
+    writer.close()
+    async with open_bridge() as bridge, open_database(locate("", directory), bridge) as database:
+        await migrate(database)
+        ingestion = Ingestion(directory / "journal", database, lambda: 0.0, MemoryLog(), trio.lowlevel.checkpoint)
+        await ingestion.ingest_to_end()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("data")
+    trio.run(fill, directory)
+    return directory
+
+
+def run(data_dir: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["records", arguments[0], f"--data-dir={data_dir}", *arguments[1:]])
+
+
+def exported(data_dir: Path, *arguments: str) -> list[str]:
+    result = run(data_dir, "export", "--format=jsonl", *arguments)
+    assert result.exit_code == 0, result.output
+    return [json.loads(line)["request_id"] for line in result.output.splitlines()]
+
+
+def test_the_newest_are_listed_first_with_their_moment(data_dir):
+    result = run(data_dir, "list", "--limit=2")
+    head, *lines = result.output.splitlines()
+    assert head.startswith("started_utc\trequest_id\tuser")
+    assert [line.split("\t")[:2] for line in lines] == [
+        ["2026-02-06T00:00:00.000+00:00", "r5"],
+        ["2026-02-05T00:00:00.000+00:00", "r4"],
+    ]
+    assert lines[1].split("\t")[8] == "-"
+
+
+def test_json_has_every_field(data_dir):
+    result = run(data_dir, "list", "--json", "--user=ada", "--limit=1")
+    (row,) = json.loads(result.output)
+    assert JournalRecord(**row) == RECORDS[4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), ["r0", "r1", "r2", "r3", "r4", "r5"]),
+        (("--user=ada",), ["r0", "r2", "r4"]),
+        (("--status=404",), ["r1", "r4"]),
+        (("--status=5xx",), ["r2", "r5"]),
+        (("--since=2026-02-03", "--until=2026-02-05T00:00Z"), ["r2", "r3"]),
+        (("--since=2026-02-03T01:00+02:00", "--until=2026-02-04"), ["r2"]),
+        (("--since=1h",), []),
+        (("--until=1s", "--model=llama3.2:3b", "--backend=gpu-1", "--key=k-1", "--status=2xx"), ["r0", "r3"]),
+        (("--key=nobody",), []),
+    ],
+)
+def test_filters_choose(data_dir, arguments, expected):
+    assert exported(data_dir, *arguments) == expected
+
+
+def test_csv_has_a_head_and_no_formula(data_dir, tmp_path):
+    result = run(data_dir, "export", f"--output={tmp_path / 'out.csv'}")
+    assert result.exit_code == 0, result.output
+    head, *rows = csv.reader((tmp_path / "out.csv").read_text().splitlines())
+    assert tuple(head) == FIELDS
+    assert [row[head.index("user")] for row in rows] == ["ada", "'=bob"] * 3
+    assert rows[4][head.index("prompt_tokens")] == ""
+    assert rows[0][head.index("stream")] == "true"
+
+
+@pytest.mark.parametrize("arguments", [("--since=yesterday",), ("--status=abc",), ("--status=999",), ("--until=5w",)])
+def test_what_is_no_moment_and_no_status_is_a_usage_error(data_dir, arguments):
+    assert run(data_dir, "list", *arguments).exit_code == 2
+
+
+def test_a_directory_without_a_database_is_said_and_nothing_is_made(tmp_path):
+    result = run(tmp_path, "list")
+    assert result.exit_code == 1
+    assert "there is no database" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path):
+    (tmp_path / "mrproxy.db").write_bytes(b"x" * 5000)
+    result = run(tmp_path, "export")
+    assert result.exit_code == 1
+    assert "not a database" in result.output
+    assert "Traceback" not in result.output
+
+
+@given(st.lists(journal_records, max_size=4))
+def test_json_lines_and_cells_are_what_was_recorded(found):
+    rows = [[getattr(record, name) for name in FIELDS] for record in found]
+    assert [JournalRecord(**json.loads(line)) for line in encode_jsonl(rows).splitlines()] == found
+    read = list(csv.DictReader(io.StringIO(encode_csv([FIELDS, *rows]).decode(), newline="")))
+    assert [row["model"].removeprefix("'") for row in read] == [record.model.removeprefix("'") for record in found]
