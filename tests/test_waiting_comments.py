@@ -85,3 +85,21 @@ async def test_a_request_that_does_not_stream_hears_nothing_while_it_waits(tmp_p
         await second.ask()
         assert (await second.read_answer()).status == 503
         await first.leave()
+
+
+async def test_a_client_that_leaves_after_a_comment_has_departed(tmp_path: Path) -> None:
+    async with (
+        run_engine() as engine,
+        run_gateway(tmp_path, engine, max_concurrent=1, waiting_comment_seconds=0.05) as gateway,
+    ):
+        engine.script(hang())
+        first, second = await gateway.connect(), await gateway.connect()
+        await first.ask()
+        await engine.wait_turn()
+        await second.ask(stream=True)
+        await second.read_until(COMMENT)
+        await second.leave()
+        record = await gateway.last_record()
+        assert (record.code, record.usage_state, record.attempts) == ("client_departed", "absent", 0)
+        assert gateway.stages.counters.client_departures == 1
+        await first.leave()
