@@ -14,8 +14,10 @@ from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.canonical.exchange import CLIENT_TOO_SLOW, Exchange, Usage, UsageState
 from mrproxy.canonical.request import Operation, Request, Shape
+from mrproxy.canonical.surface import Surface
 from mrproxy.dialects.capture import CapturingTap
 from mrproxy.dialects.engine_errors import read_error_message
+from mrproxy.dialects.forms import FormRequest
 from mrproxy.dialects.lanes import Lane, choose_lane
 from mrproxy.dialects.shallow import rename_model, set_context_length
 from mrproxy.dialects.tapping import TranslatingTap
@@ -301,7 +303,7 @@ class Attempts:
         body, model = request.body, request.model
         own_name = backend.own_name(model)
         if own_name != model:
-            body = rename_model(body, own_name)
+            body = request.renamed(own_name) if isinstance(request, FormRequest) else rename_model(body, own_name)
         context_length = backend.context_length(model)
         if context_length is not None and request.max_tokens != 0:  # embeddings and /api/show load nothing anew
             body = set_context_length(body, context_length, is_fixed=self._stages.settings.num_ctx_fixed)
@@ -369,7 +371,8 @@ class Attempts:
             # Anthropic says at once how long the prompt is; how long the answer is it did not come to say.
             self._charge(Usage(usage.prompt_tokens, self._estimated().completion_tokens), UsageState.PARTIAL)
         elif usage is not None:
-            self._stages.costs.learn(exchange.model, self.request.prompt_bytes, *usage)
+            if self.head.route.surface is not Surface.MEDIA:  # sounds and pictures teach nothing about text
+                self._stages.costs.learn(exchange.model, self.request.prompt_bytes, *usage)
             self._charge(usage, UsageState.EXACT)
         elif exchange.operation == Operation.SHOW:
             self._charge(Usage(0, 0), UsageState.ABSENT)

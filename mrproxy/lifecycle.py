@@ -15,6 +15,7 @@ from mrproxy.answers import encode_engine_refusal, encode_refusal
 from mrproxy.attempts import Attempts, EngineRefused
 from mrproxy.canonical.exchange import CLIENT_DEPARTED, CLIENT_DEPARTED_STATUS, Exchange, UsageState
 from mrproxy.canonical.request import Operation, Request, Shape
+from mrproxy.dialects.forms import FormRequest, decode_form
 from mrproxy.dialects.ollama import OLLAMA
 from mrproxy.dialects.openai import OPENAI
 from mrproxy.dialects.routes import Way
@@ -102,7 +103,7 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
         exchange.body_bytes = len(body)
         if stages.captures is not None:
             exchange.capture = stages.open_capture(body)
-        request = dialect.decode(body, operation)
+        request = dialect.decode(body, operation) if head.boundary is None else decode_form(body, head.boundary)
         client.begin()
         pool = find_pool(request, operation, caller, stages)
         if pool is None:
@@ -203,8 +204,11 @@ def note_departure(client: Client, exchange: Exchange, stages: Stages) -> None:
 def check_body_headers(client: Client, head: Head) -> None:
     """415 and 411, before a byte of the body is read."""
     kind = head.content_type
+    if head.takes_form:
+        if head.boundary is None:
+            raise ClientError(Code.UNSUPPORTED_MEDIA_TYPE, "the body must be multipart/form-data, with its boundary")
     # Ollama's documentation uses curl without a type, and Ollama takes any; vLLM and OpenAI answer 415.
-    if kind is not None and b"json" not in kind.lower() and head.route.dialect is not OLLAMA:
+    elif kind is not None and b"json" not in kind.lower() and head.route.dialect is not OLLAMA:
         raise ClientError(Code.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
     if client.content_length < 0 and not head.http.chunked:
         raise ClientError(Code.LENGTH_REQUIRED, "Content-Length or chunked transfer coding is needed")
@@ -217,7 +221,8 @@ def find_pool(request: Request, operation: Operation, caller: Caller, stages: St
     """
     model = request.model
     if caller.models is not None:
-        require_one_model(request.body)
+        if not isinstance(request, FormRequest):  # of a form that was looked at already
+            require_one_model(request.body)
         if model not in caller.models:
             raise Refused(Code.MODEL_FORBIDDEN, f"this key may not use the model '{model}'")
     pool = stages.registry.find(operation, model)

@@ -8,11 +8,12 @@ check are kept, and the digits themselves are checked each time; what is equal b
 
 import re
 
-from mrproxy.canonical.request import Operation
+from mrproxy.canonical.request import FORMS, Operation
 from mrproxy.dialects.anthropic import ANTHROPIC
 from mrproxy.dialects.routes import Route, Way, find_route
 from mrproxy.errors import ClientError, Code
 from mrproxy.wire.http1 import Repetition, RequestHead, parse_request_head, split_length
+from mrproxy.wire.multipart import parse_boundary
 
 _CACHED_HEADS = 2048
 # Longer heads carry cookies or tokens that change; keeping them would only cost memory (2048 × 4 KiB at most).
@@ -37,10 +38,12 @@ class Head:
     """A request head, routed. Shared between equal requests, so nothing of one request is kept in it.
 
     `credential` is the key as sent, or None; `request_id` the caller's own id, if it is a harmless one; `is_plain`
-    says that nothing in it needs more than the usual (mrproxy/express.py).
+    says that nothing in it needs more than the usual (mrproxy/express.py). `boundary` is that of a request that has to
+    be a form, None if it is not (`takes_form`).
     """
 
     __slots__ = (
+        "boundary",
         "content_type",
         "credential",
         "http",
@@ -51,6 +54,7 @@ class Head:
         "repetition",
         "request_id",
         "route",
+        "takes_form",
     )
 
     def __init__(self, http: RequestHead) -> None:
@@ -67,6 +71,8 @@ class Head:
         self.request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else None
         self.origin = http.get(b"origin")
         self.content_type = http.get(b"content-type")
+        self.takes_form = self.route.operation in FORMS
+        self.boundary = find_boundary(http) if self.takes_form else None
         self.key = b""  # under what it may be kept, until it is
         # Set when it may be kept and has a length: then the next request like it may go the express way.
         self.repetition: Repetition | None = None
@@ -92,6 +98,12 @@ def find_credential(http: RequestHead) -> bytes | None:
     return http.get(b"x-api-key") or None
 
 
+def find_boundary(http: RequestHead) -> bytes | None:
+    """Of a form; None if it is not one, or if it is said twice what it is."""
+    kinds = [value for name, value in http.headers if name == b"content-type"]
+    return parse_boundary(kinds[0]) if len(kinds) == 1 else None
+
+
 class HeadCache:
     """raw head -> (Head, content length). One per worker."""
 
@@ -108,7 +120,9 @@ class HeadCache:
         if len(http.target) > max_target_bytes:
             raise ClientError(Code.TARGET_TOO_LONG, f"request target longer than {max_target_bytes} bytes", closes=True)
         head = Head(http)
-        if key and len(key) <= _CACHED_HEAD_BYTES and (length >= 0) == (http.content_length >= 0):
+        # The boundary of a form is another one each time.
+        is_lasting = len(key) <= _CACHED_HEAD_BYTES and head.boundary is None
+        if key and is_lasting and (length >= 0) == (http.content_length >= 0):
             head.key = key
             if length >= 0:
                 head.repetition = Repetition(raw)

@@ -15,6 +15,14 @@ class Operation(enum.StrEnum):
     COUNT_TOKENS = "count_tokens"
     RESPONSES = "responses"
     EMBEDDINGS = "embeddings"
+    SPEECH = "speech"
+    TRANSCRIPTIONS = "transcriptions"
+    TRANSLATIONS = "translations"
+    IMAGES = "images"
+    IMAGE_EDITS = "image_edits"
+    RERANK = "rerank"
+    SCORE = "score"
+    MODERATIONS = "moderations"
     GENERATE = "generate"
     EMBED = "embed"
     SHOW = "show"
@@ -27,6 +35,13 @@ class Operation(enum.StrEnum):
     GET_RESPONSE = "get_response"
     DELETE_RESPONSE = "delete_response"
     LIST_INPUT_ITEMS = "list_input_items"
+
+
+FORMS = frozenset({Operation.TRANSCRIPTIONS, Operation.TRANSLATIONS, Operation.IMAGE_EDITS})
+"""Requests that are multipart/form-data; all others are JSON."""
+
+MEDIA = FORMS | {Operation.SPEECH, Operation.IMAGES, Operation.RERANK, Operation.SCORE, Operation.MODERATIONS}
+"""What passes as it is or not at all: OpenAI's shapes, which no other dialect has."""
 
 
 class Shape(enum.Enum):

@@ -15,15 +15,18 @@ class Surface(enum.StrEnum):
     RESPONSES = "responses"  # OpenAI's /v1/responses
     MESSAGES = "messages"  # Anthropic's /v1/messages, and count_tokens below it
     OLLAMA = "ollama"  # everything below /api
+    MEDIA = "media"  # OpenAI's audio, images and moderations; vLLM's and llama.cpp's rerank and score
     OURS = "ours"  # lists and greetings, which no backend is asked for
 
 
 _OPENAI = frozenset({Surface.CHAT, Surface.TEXT, Surface.EMBEDDINGS})
+# Which of these a server has depends on its model, and what it has not it refuses by itself.
+_MEDIA = _OPENAI | {Surface.MEDIA}
 # Ollama has served OpenAI's three since 0.1.24, 0.1.39 and 0.2.6 (ollama docs/openai.md).
 NATIVE: Mapping[str, frozenset[Surface]] = {
-    "vllm": _OPENAI,
-    "openai": _OPENAI,
-    "llamacpp": _OPENAI,
+    "vllm": _MEDIA,
+    "openai": _MEDIA,
+    "llamacpp": _MEDIA,
     "ollama": _OPENAI | {Surface.OLLAMA},
     "anthropic": frozenset({Surface.MESSAGES}),
 }

@@ -11,8 +11,8 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from mrproxy.canonical.request import Operation
-from mrproxy.canonical.surface import Surface
+from mrproxy.canonical.request import MEDIA, Operation
+from mrproxy.canonical.surface import NATIVE, Surface
 
 
 class Lane(enum.StrEnum):
@@ -35,6 +35,8 @@ def choose_lane(
     `has_context_length`: a context length is configured for the model on this Ollama backend. Only Ollama's own surface
     can say it (`options.num_ctx`); without it a request through `/v1` makes Ollama load the model anew.
     """
+    if surface is Surface.MEDIA:
+        return Lane.STRAIGHT  # it never goes where this is not served: `can_serve`
     if surface not in native or is_checked:
         return Lane.TRANSLATING
     if has_context_length and surface is not Surface.OLLAMA:
@@ -68,6 +70,8 @@ def can_serve(kind: str, operation: Operation) -> bool:
             return kind == "ollama"
         case Operation.COUNT_TOKENS:
             return kind == "anthropic"
+    if operation in MEDIA:
+        return Surface.MEDIA in NATIVE.get(kind, ())
     return operation not in _EMBEDDINGS or kind != "anthropic"  # Anthropic has no embeddings API
 
 

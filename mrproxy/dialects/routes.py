@@ -61,6 +61,14 @@ _OPENAI: dict[bytes, _Found] = {
     b"/v1/chat/completions": (_POST, Way.RELAY, Operation.CHAT, Surface.CHAT),
     b"/v1/completions": (_POST, Way.RELAY, Operation.COMPLETIONS, Surface.TEXT),
     b"/v1/embeddings": (_POST, Way.RELAY, Operation.EMBEDDINGS, Surface.EMBEDDINGS),
+    b"/v1/audio/speech": (_POST, Way.RELAY, Operation.SPEECH, Surface.MEDIA),
+    b"/v1/audio/transcriptions": (_POST, Way.RELAY, Operation.TRANSCRIPTIONS, Surface.MEDIA),
+    b"/v1/audio/translations": (_POST, Way.RELAY, Operation.TRANSLATIONS, Surface.MEDIA),
+    b"/v1/images/generations": (_POST, Way.RELAY, Operation.IMAGES, Surface.MEDIA),
+    b"/v1/images/edits": (_POST, Way.RELAY, Operation.IMAGE_EDITS, Surface.MEDIA),
+    b"/v1/rerank": (_POST, Way.RELAY, Operation.RERANK, Surface.MEDIA),
+    b"/v1/score": (_POST, Way.RELAY, Operation.SCORE, Surface.MEDIA),
+    b"/v1/moderations": (_POST, Way.RELAY, Operation.MODERATIONS, Surface.MEDIA),
     b"/v1/models": (_GET, Way.LOCAL, Operation.LIST_MODELS, Surface.OURS),
 }
 _RESPONSES: dict[bytes, _Found] = {

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mrproxy.canonical.request import Operation, Request, Shape
+from mrproxy.canonical.request import MEDIA, Operation, Request, Shape
 from mrproxy.errors import ClientError, Code
 
 _TRUE = b"true"
@@ -42,6 +42,13 @@ class _Embedding(_Asked):
     pass
 
 
+class _Media(_Asked):
+    """`stream` is said by who wants images, `stream_format` by who wants speech (OpenAI API reference, 2026)."""
+
+    stream: bool | None = None
+    stream_format: str | None = None
+
+
 class _OllamaOptions(msgspec.Struct):
     num_predict: int | None = None
 
@@ -61,6 +68,7 @@ class _OllamaShow(msgspec.Struct):
 _chat = msgspec.json.Decoder(_OpenAIChat)
 _completion = msgspec.json.Decoder(_OpenAICompletion)
 _embedding = msgspec.json.Decoder(_Embedding)
+_media = msgspec.json.Decoder(_Media)
 _ollama = msgspec.json.Decoder(_OllamaAsked)
 _show = msgspec.json.Decoder(_OllamaShow)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -116,6 +124,8 @@ def decode_openai(body: bytes, operation: Operation) -> Request:
         embedding = _decode(_embedding, body)
         _require_model(embedding.model)
         return Request(embedding.model, body, Shape.JSON, len(body), 0, False)
+    elif operation in MEDIA:
+        return _decode_media(body, operation)
     else:
         asked = _decode(_completion, body)
         bound = asked.max_tokens
@@ -129,6 +139,15 @@ def decode_openai(body: bytes, operation: Operation) -> Request:
     if options is not None and options.include_usage:
         return Request(asked.model, body, Shape.SSE, len(body), bound, False)
     return Request(asked.model, ask_for_usage(body), Shape.SSE, len(body), bound, True)
+
+
+def _decode_media(body: bytes, operation: Operation) -> Request:
+    """Everything passes as it is. Speech is a stream of events if that is its format; else it is audio, in one piece
+    or in many."""
+    asked = _decode(_media, body)
+    _require_model(asked.model)
+    streams = asked.stream_format == "sse" if operation is Operation.SPEECH else asked.stream
+    return Request(asked.model, body, Shape.SSE if streams else Shape.JSON, len(body), 0, False)
 
 
 def decode_ollama(body: bytes, operation: Operation) -> Request:

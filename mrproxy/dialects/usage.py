@@ -64,8 +64,12 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class _OpenAIUsage(msgspec.Struct, gc=False):
+    """The newer names are those of images, speech and transcriptions (OpenAI API reference, 2026)."""
+
     prompt_tokens: _Count | None = None
     completion_tokens: _Count | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
 
 
 class _OpenAIAnswer(msgspec.Struct):
@@ -210,7 +214,7 @@ class SseTap:
         if answer.usage is None:
             self.events += 1
             return False
-        self.usage = Usage(answer.usage.prompt_tokens, answer.usage.completion_tokens)
+        self.usage = _read_counts(answer.usage) or self.usage
         return self.cuts and answer.choices is not None and not answer.choices
 
 
@@ -352,13 +356,23 @@ def read_usage(document: bytes, dialect: str, *, is_whole: bool) -> Usage | None
             return Usage(counts.prompt_eval_count, counts.eval_count)
         if not is_whole:
             place = document.rfind(b'"usage"')
-            return _find_counts(document[place:], b"prompt_tokens", b"completion_tokens") if place >= 0 else None
+            end = document[place:] if place >= 0 else b""
+            return _find_counts(end, b"prompt_tokens", b"completion_tokens") or _find_counts(
+                end, b"input_tokens", b"output_tokens"
+            )
         found = _openai_document.decode(document).usage
     except _UNREADABLE:
         return None
-    if found is None or (found.prompt_tokens is None and found.completion_tokens is None):
-        return None
-    return Usage(found.prompt_tokens, found.completion_tokens)
+    return _read_counts(found) if found is not None else None
+
+
+def _read_counts(usage: _OpenAIUsage) -> Usage | None:
+    """By either pair of names; None if there is no count (of a transcription, some say its duration instead)."""
+    if usage.prompt_tokens is not None or usage.completion_tokens is not None:
+        return Usage(usage.prompt_tokens, usage.completion_tokens)
+    if usage.input_tokens is not None or usage.output_tokens is not None:
+        return Usage(usage.input_tokens, usage.output_tokens)
+    return None
 
 
 def _find_counts(text: bytes, *names: bytes) -> Usage | None:

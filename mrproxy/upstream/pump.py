@@ -120,7 +120,7 @@ class Relay:
         self._is_fast = False
         self._is_ending = False
         self._is_released = False
-        self._unsent = b""
+        self._unsent: bytes | memoryview = b""
         self._pending = b""
         self._ends_after_flush = False
         self.last_at = 0.0
@@ -190,7 +190,8 @@ class Relay:
         except OSError as exc:
             self._broke(exc, Phase.SEND)
             return
-        self._unsent = self._unsent[sent:]
+        # A view: of a file, a copy of the rest for each piece that is taken would cost more than sending it.
+        self._unsent = memoryview(self._unsent)[sent:] if sent < len(self._unsent) else b""
 
     # Receiving the answer
 

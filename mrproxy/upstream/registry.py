@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from mrproxy.canonical.models import Model
-from mrproxy.canonical.request import Operation
+from mrproxy.canonical.request import MEDIA, Operation
 from mrproxy.config import Settings
 from mrproxy.counters import Counters
 from mrproxy.dialects.lanes import can_serve
@@ -29,6 +29,7 @@ _GROUPS: Mapping[str, frozenset[Operation]] = {
     "embeddings": frozenset({Operation.EMBEDDINGS, Operation.EMBED}),
     "show": frozenset({Operation.SHOW}),
     "count": frozenset({Operation.COUNT_TOKENS}),
+    "media": MEDIA,
 }
 _CHATS = "chats"
 _GROUP_OF = dict.fromkeys(Operation, _CHATS) | {

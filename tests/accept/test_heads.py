@@ -132,6 +132,39 @@ def test_what_needs_to_be_kept_or_made_up_is_not_plain(line: str, is_plain: bool
     assert head.is_plain is is_plain
 
 
+def form_head(*kinds: bytes, path: bytes = b"/v1/audio/transcriptions") -> bytes:
+    lines = b"".join(b"Content-Type: %b\r\n" % kind for kind in kinds)
+    return b"POST %b HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k\r\n%bContent-Length: 9\r\n\r\n" % (path, lines)
+
+
+FORM = b"multipart/form-data; boundary=abc"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "boundary"),
+    [
+        ((FORM,), b"abc"),
+        ((b"application/json",), None),
+        ((), None),
+        ((FORM, FORM), None),
+        ((FORM, b"text/plain"), None),
+    ],
+)
+def test_a_form_has_the_one_boundary_that_is_said_once(kinds: tuple[bytes, ...], boundary: bytes | None) -> None:
+    head, _ = find(HeadCache(), form_head(*kinds))
+    assert (head.takes_form, head.boundary) == (True, boundary)
+
+
+def test_a_form_where_none_is_wanted_has_no_boundary() -> None:
+    head, _ = find(HeadCache(), form_head(FORM, path=b"/v1/chat/completions"))
+    assert (head.takes_form, head.boundary, head.is_plain) == (False, None, False)
+
+
+def test_the_head_of_a_form_is_not_kept_because_its_boundary_does_not_come_again() -> None:
+    cache = HeadCache()
+    assert find(cache, form_head(FORM))[0] is not find(cache, form_head(FORM))[0]
+
+
 def test_a_repeated_head_is_the_kept_one_with_its_own_length() -> None:
     cache = HeadCache()
     first, first_length = find(cache, POST + b"Content-Length: 5\r\n\r\n")

@@ -45,11 +45,12 @@ def test_what_a_backend_serves_it_can_be_asked_for(kind: str) -> None:
         Surface.EMBEDDINGS: Operation.EMBEDDINGS,
         Surface.MESSAGES: Operation.MESSAGES,
         Surface.OLLAMA: Operation.EMBED,
+        Surface.MEDIA: Operation.SPEECH,
     }
     assert all(can_serve(kind, operations[surface]) for surface in NATIVE[kind])
 
 
 def test_surfaces_are_words() -> None:
     assert [str(surface) for surface in Surface] == [
-        "chat", "text", "embeddings", "responses", "messages", "ollama", "ours",
+        "chat", "text", "embeddings", "responses", "messages", "ollama", "media", "ours",
     ]  # fmt: skip

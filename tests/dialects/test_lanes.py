@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from mrproxy.canonical.request import Operation
+from mrproxy.canonical.request import MEDIA, Operation
 from mrproxy.canonical.surface import NATIVE, Surface
 from mrproxy.dialects.lanes import Lane, can_serve, choose_lane
 
 STATELESS = b'{"model":"m","input":"hi","store":false}'
-ASKED = [surface for surface in Surface if surface is not Surface.OURS]
+ASKED = [surface for surface in Surface if surface not in (Surface.OURS, Surface.MEDIA)]
 BOTH = (False, True)
 
 
@@ -58,11 +58,17 @@ def test_other_bodies_are_not_looked_at() -> None:
     assert choose_lane(Surface.CHAT, NATIVE["vllm"], b'{"store":true}') is Lane.STRAIGHT
 
 
+@pytest.mark.parametrize("kind", NATIVE)
+def test_what_no_other_dialect_has_is_never_translated(kind: str) -> None:
+    assert choose_lane(Surface.MEDIA, NATIVE[kind], b"") is Lane.STRAIGHT
+
+
 SOMEWHERE = {
     Operation.SHOW: {"ollama"},
     Operation.COUNT_TOKENS: {"anthropic"},
     Operation.EMBEDDINGS: set(NATIVE) - {"anthropic"},
     Operation.EMBED: set(NATIVE) - {"anthropic"},
+    **{operation: {"vllm", "openai", "llamacpp"} for operation in MEDIA},
 }
 
 

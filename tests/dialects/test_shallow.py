@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrproxy.canonical.request import Operation, Request, Shape
+from mrproxy.canonical.request import MEDIA, Operation, Request, Shape
 from mrproxy.dialects.shallow import ask_for_usage, decode_ollama, decode_openai, rename_model
 from mrproxy.errors import ClientError
 from tests.fuzzing import fuzz, mutated
@@ -42,6 +42,32 @@ def test_a_stream_whose_caller_asked_is_left_alone() -> None:
     request = chat(b',"stream":true,"stream_options":{"include_usage":true}')
     assert request.body == CHAT + b',"stream":true,"stream_options":{"include_usage":true}}'
     assert (request.shape, request.cuts_usage) == (Shape.SSE, False)
+
+
+@pytest.mark.parametrize(
+    ("operation", "more", "shape"),
+    [
+        (Operation.SPEECH, b'"stream_format":"sse"', Shape.SSE),
+        (Operation.SPEECH, b'"stream_format":"audio"', Shape.JSON),
+        (Operation.SPEECH, b'"stream_format":null,"stream":true', Shape.JSON),  # vLLM-Omni's: audio in pieces
+        (Operation.IMAGES, b'"stream":true', Shape.SSE),
+        (Operation.IMAGES, b'"stream":false', Shape.JSON),
+        (Operation.IMAGES, b'"stream":null', Shape.JSON),
+    ],
+)
+def test_what_has_no_tokens_passes_untouched(operation: Operation, more: bytes, shape: Shape) -> None:
+    body = b'{"model":"m",%b, "input":"\\u0041"}' % more
+    request = decode_openai(body, operation)
+    assert request.body is body
+    assert (request.model, request.shape, request.max_tokens, request.cuts_usage) == ("m", shape, 0, False)
+
+
+@pytest.mark.parametrize("operation", MEDIA)
+@pytest.mark.parametrize(("body", "param"), [(b"{}", "model"), (b'{"model":""}', "model"), (b'{"model":1}', "model")])
+def test_whatever_is_asked_it_is_asked_of_a_model(operation: Operation, body: bytes, param: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        decode_openai(body, operation)
+    assert (caught.value.status, caught.value.param) == (400, param)
 
 
 @pytest.mark.parametrize("options", [b"null", b"{}", b'{"include_usage":false}', b'{"include_usage":null,"x":[1]}'])

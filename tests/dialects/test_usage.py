@@ -93,6 +93,15 @@ def test_an_engines_own_error_is_no_token() -> None:
     assert (sse.events, ndjson.events) == (1, 1)
 
 
+def test_the_newer_names_of_counts_are_read_and_a_duration_is_none() -> None:
+    tap = SseTap(False)
+    tap.receive_data(b'data: {"type":"transcript.text.delta","delta":"a"}\n\n')
+    tap.receive_data(b'data: {"type":"transcript.text.done","usage":{"input_tokens":14,"output_tokens":2}}\n\n')
+    assert (tap.usage, tap.events) == (Usage(14, 2), 1)
+    tap.receive_data(b'data: {"type":"transcript.text.done","usage":{"type":"duration","seconds":3}}\n\n')
+    assert tap.usage == Usage(14, 2)
+
+
 def test_usage_on_every_event_is_read_to_the_last_and_never_cut() -> None:
     events = [
         b'data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":5,"completion_tokens":%d}}\n\n' % number
@@ -350,6 +359,9 @@ def test_who_counts_events_sees_them_all_and_who_counts_nothing_sees_the_end() -
         ("ollama", b'"total_duration":1', None),
         ("openai", b'"usage":{"prompt_tokens":8,"total_tokens":8}', Usage(8, None)),
         ("openai", b'"usage":null', None),
+        ("openai", b'"usage":{"total_tokens":9,"input_tokens":5,"output_tokens":4}', Usage(5, 4)),
+        ("openai", b'"usage":{"input_tokens_details":{"text_tokens":5},"output_tokens":4}', Usage(None, 4)),
+        ("openai", b'"usage":{"type":"duration","seconds":9}', None),
         ("openai", b'"usage":{}', None),
         ("openai", b'"usage":{"prompt_tokens":-1}', None),
         ("openai", b'"usage":{"prompt_tokens":' + b"9" * 40 + b"}", None),

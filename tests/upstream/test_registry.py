@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from mrproxy.canonical.request import Operation
+from mrproxy.canonical.request import MEDIA, Operation
 from mrproxy.canonical.surface import Surface
 from mrproxy.config import Backend
 from mrproxy.link.snapshot import BackendSpec
@@ -73,6 +73,7 @@ async def test_every_dialect_reaches_every_backend_that_can_do_it_at_all(tmp_pat
             Operation.EMBED: ["engine-a", "engine-o"],
             Operation.SHOW: ["engine-o"],
             Operation.COUNT_TOKENS: ["engine-c"],
+            **{operation: ["engine-a"] for operation in MEDIA},
         }
         for operation, names in (everywhere | somewhere).items():
             pool = gateway.stages.registry.find(operation, "m")
@@ -84,7 +85,7 @@ async def test_what_no_backend_can_do_has_no_pool(tmp_path: Path) -> None:
     async with run_engine("engine-c", kind="anthropic") as c, run_gateway(tmp_path, c) as gateway:
         found = {operation: gateway.stages.registry.find(operation, "m") for operation in Operation}
         missing = {operation for operation, pool in found.items() if pool is None}
-        assert missing == {Operation.SHOW, Operation.EMBEDDINGS, Operation.EMBED}
+        assert missing == {Operation.SHOW, Operation.EMBEDDINGS, Operation.EMBED} | MEDIA
 
 
 async def test_operations_share_a_queue_where_they_share_their_backends(tmp_path: Path) -> None:
@@ -111,7 +112,8 @@ async def test_a_pool_is_straight_for_what_all_its_backends_serve(tmp_path: Path
     ):
         pools = [gateway.stages.registry.find(Operation.CHAT, name) for name in ("m", "own-a", "own-o")]
         of_openai = {Surface.CHAT, Surface.TEXT, Surface.EMBEDDINGS}
-        assert [pool and pool.straight for pool in pools] == [of_openai, of_openai, of_openai | {Surface.OLLAMA}]
+        own_a, own_o = of_openai | {Surface.MEDIA}, of_openai | {Surface.OLLAMA}
+        assert [pool and pool.straight for pool in pools] == [of_openai, own_a, own_o]
 
 
 async def test_a_surface_that_a_probe_found_is_straight_but_responses_never(tmp_path: Path) -> None:
