@@ -2,5 +2,9 @@
 
 from hypothesis import settings
 
+from tests.fakes.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
+
 settings.register_profile("mrproxy", deadline=None, derandomize=True)
 settings.load_profile("mrproxy")

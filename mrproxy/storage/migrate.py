@@ -13,10 +13,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.storage.database import Database
+from mrproxy.storage.schema import metadata
 
 PACKAGE = "mrproxy.storage:migrations"
 # Any number that nobody else takes in the same database; PostgreSQL knows advisory locks by number only.
@@ -74,6 +75,11 @@ async def prepare(database: Database) -> Revision:
     return await read_revision(database)
 
 
+async def count_rows(database: Database) -> dict[str, int]:
+    """Of each table of ours; every row is read, so a page that cannot be is found. Raises DatabaseError."""
+    return await database.read(_count_rows)
+
+
 def newest_revision() -> str:
     newest = _scripts().get_current_head()
     assert newest is not None, "there is a first revision"
@@ -95,6 +101,13 @@ async def _migrate(connection: AsyncConnection) -> tuple[Revision, Revision]:
     if not before.is_usable:
         await connection.run_sync(_upgrade)
     return before, await _revision(connection)
+
+
+async def _count_rows(connection: AsyncConnection) -> dict[str, int]:
+    counts = {}
+    for table in metadata.sorted_tables:
+        counts[table.name] = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+    return counts
 
 
 def _found(connection: Connection) -> str | None:

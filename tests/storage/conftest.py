@@ -9,10 +9,6 @@ import pytest
 from mrproxy.storage.bridge import open_bridge
 from mrproxy.storage.database import Database, open_database
 from mrproxy.storage.urls import Location, locate
-from tests.fakes.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
-
 
 @asynccontextmanager
 async def opened(location: Location) -> AsyncIterator[Database]:
