@@ -121,9 +121,9 @@ class Gateway:
         self.child.process.send_signal(signal.SIGHUP)
 
 
-def eventually(find: Callable[[], T | None], why: str) -> T:
+def eventually(find: Callable[[], T | None], why: str, *, seconds: float = PATIENCE_SECONDS) -> T:
     """What `find` finds, once it finds something: for what another process does in its own time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while (found := find()) is None:
         if time.monotonic() > deadline:
             raise AssertionError(why)

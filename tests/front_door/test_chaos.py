@@ -1,0 +1,195 @@
+"""Requests through a real gateway while its processes and its database are killed at random: every record counts once.
+
+`MRPROXY_CHAOS_REQUESTS=20000 pytest tests/front_door/test_chaos.py` is the full size; the suite runs a small one.
+"""
+
+import http.client
+import json
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import trio
+from sqlalchemy import select
+
+from mrproxy.ledger.spent import read_spent
+from mrproxy.storage.bridge import open_bridge
+from mrproxy.storage.database import Database, open_database
+from mrproxy.storage.migrate import migrate
+from mrproxy.storage.schema import ingest_positions, records
+from mrproxy.storage.urls import locate
+from tests.fakes.postgres import PostgresServer, postgres_server, postgres_url
+from tests.front_door.gateway import KEY, MESSAGES, Gateway, backend_table, eventually, key_table, run_gateway, run_mock
+
+__all__ = ["postgres_server", "postgres_url"]
+
+REQUESTS = int(os.environ.get("MRPROXY_CHAOS_REQUESTS", "1000"))
+THREADS = 8 if REQUESTS < 10_000 else 24
+BODY = json.dumps({"model": "mock-8b", "messages": MESSAGES, "max_tokens": 5}).encode()
+# The supervisor waits twice as long each time: after four deaths of a worker 0.8 s, after eight already 10 s.
+MOST_KILLS = 4 if REQUESTS < 10_000 else 1000
+PAUSE_SECONDS = (0.2, 0.8) if REQUESTS < 10_000 else (0.5, 3.0)
+CATCH_UP_SECONDS = 60.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + REQUESTS / 20)]
+
+
+@dataclass
+class Callers:
+    """Each request has an id of its own and is sent once. `answers` has the status of each that was answered whole."""
+
+    gateway: Gateway
+    answers: dict[str, int] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def run(self) -> None:
+        connection = self.connect()
+        while (number := next(self.numbers)) < REQUESTS:
+            request_id = f"chaos-{number:06}"
+            headers = {"Authorization": f"Bearer {KEY}", "X-Request-Id": request_id}
+            try:
+                connection.request("POST", "/v1/chat/completions", BODY, headers)
+                answer = connection.getresponse()
+                answer.read()
+            except (http.client.HTTPException, OSError):
+                self.broken.append(request_id)
+                connection.close()
+                connection = self.connect()
+            else:
+                self.answers[request_id] = answer.status
+        connection.close()
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(urlsplit(self.gateway.url).netloc, timeout=30)
+
+
+@dataclass
+class Killer:
+    """Kills one after the other, each again only when the supervisor has started it again."""
+
+    gateway: Gateway
+    server: PostgresServer | None
+    killed: Counter[str] = field(default_factory=Counter)
+    last_pids: dict[str, int] = field(default_factory=dict)
+
+    def run(self, is_over: threading.Event) -> None:
+        chance = random.Random(0)
+        roles = ["w1", "control", "control", *(["database"] if self.server is not None else [])]
+        while not is_over.wait(chance.uniform(*PAUSE_SECONDS)):
+            self.kill(chance.choice(roles))
+        if self.server is not None and not self.server.is_running():
+            self.server.start()
+
+    def kill(self, role: str) -> None:
+        if role == "database":
+            assert self.server is not None
+            if self.server.is_running():
+                self.server.kill()
+                self.killed[role] += 1
+            else:
+                self.server.start()
+            return
+        pid = self.gateway.pid_of(role)
+        if pid == self.last_pids.get(role) or self.killed[role] == MOST_KILLS:
+            return
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it ended by itself; the log will say why
+            return
+        self.last_pids[role] = pid
+        self.killed[role] += 1
+
+
+@dataclass(frozen=True)
+class Table:
+    ids: Counter[str]
+    tokens_by_key: Counter[str]
+    counted: int
+
+
+async def read_table(database: Database) -> Table:
+    async def rows(connection):
+        c = records.c
+        tokens = select(c.request_id, c.key_id, c.prompt_tokens, c.completion_tokens)
+        counted = select(ingest_positions.c.records)
+        return (await connection.execute(tokens)).all(), (await connection.execute(counted)).scalars().all()
+
+    found, counted = await database.read(rows)
+    by_key: Counter[str] = Counter()
+    for _, key_id, prompt_tokens, completion_tokens in found:
+        by_key[key_id] += (prompt_tokens or 0) + (completion_tokens or 0)
+    return Table(Counter(row[0] for row in found), by_key, sum(counted))
+
+
+async def with_database(database_url: str, data_dir: Path, function):
+    async with open_bridge() as bridge, open_database(locate(database_url, data_dir), bridge) as database:
+        return await function(database)
+
+
+def run_chaos(gateway: Gateway, server: PostgresServer | None) -> tuple[Callers, Killer]:
+    callers, killer, is_over = Callers(gateway), Killer(gateway, server), threading.Event()
+    with ThreadPoolExecutor(THREADS + 1) as pool:
+        killing = pool.submit(killer.run, is_over)
+        calling = [pool.submit(callers.run) for _ in range(THREADS)]
+        try:
+            for each in calling:
+                each.result()
+        finally:
+            is_over.set()
+        killing.result()
+    return callers, killer
+
+
+def wait_until_stored(gateway: Gateway) -> None:
+    """Until the control plane says that the table has all that the journal has."""
+
+    def is_stored() -> bool | None:
+        answer = gateway.ask("GET", "/status")
+        if answer.status != 200:
+            return None
+        storage = answer.json()["storage"]
+        return (storage["problem"] is None and storage["lag_bytes"] == 0) or None
+
+    eventually(is_stored, f"the table does not catch up\n{gateway.child.output()[-3000:]}", seconds=CATCH_UP_SECONDS)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_every_settled_request_stands_in_the_table_once_whoever_is_killed(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    database_url, server = "", None
+    if kind == "postgresql":
+        server = request.getfixturevalue("postgres_server")
+        database_url = request.getfixturevalue("postgres_url")
+        trio.run(with_database, database_url, tmp_path, migrate)
+    options = [f"--database-url={database_url}", "--journal-segment-bytes=50000", "--no-access-log"]
+    with run_mock("vllm", tmp_path, "--model=mock-8b", "--json-ms=60") as engine:
+        config = backend_table("mock-vllm", "vllm", engine) + key_table(KEY, "ada")
+        with run_gateway(tmp_path, config, options=options) as gateway:
+            callers, killer = run_chaos(gateway, server)
+            gateway.wait_until_ready()
+            wait_until_stored(gateway)
+            log = gateway.child.output()
+    table = trio.run(with_database, database_url, gateway.data_dir, read_table)
+    assert min(killer.killed[role] for role in ("w1", "control", *(["database"] if server else []))) >= 1
+    assert set(callers.answers.values()) == {200}, "killing may break a connection, and never refuses a request"
+    assert "Traceback" not in log
+    journalled = Counter(record.request_id for record in gateway.records())
+    assert table.ids == journalled
+    assert set(journalled.values()) == {1}
+    assert table.counted == journalled.total()
+    assert table.tokens_by_key == Counter(read_spent(gateway.data_dir / "journal").by_key_id)
+    # A worker that dies takes the records of the last millisecond along: at most those of the calls it was in.
+    lost = set(callers.answers) - set(table.ids)
+    assert len(lost) <= killer.killed["w1"] * THREADS, sorted(lost)
+    print(f"{kind}: {len(callers.answers)} answered, {len(callers.broken)} broken, {len(lost)} lost, {killer.killed}")
