@@ -4,7 +4,7 @@ Source: vllm-project/vllm, vllm/entrypoints/openai/chat_completion/{protocol,ser
 engine/protocol.py as of late 2025 (0.11 to 0.13), read 2026-11. Heads are uvicorn's (httptools implementation). Fields
 that pydantic's `exclude_unset` drops are absent here, those set to None are null. One deviation: the finish chunk
 never carries a token of its own, so that the number of content chunks is `usage.completion_tokens`.
-Read next: `vllm_shapes.py`, the JSON itself; `vllm_scripted.py`, answers that the prompt chooses.
+Read next: `vllm_shapes.py`, the JSON itself; `vllm_scripted.py`, answers that the prompt chooses; `vllm_media.py`.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,7 @@ from bench.backends.openai_prompts import read_chat, read_completion
 from bench.backends.prompts import Prompt, Refusal, is_special_text, may_be_special
 from bench.backends.scripts import write_script
 from bench.backends.settings import EngineSettings
+from bench.backends.vllm_media import ImageRequest, SpeechRequest, draw, speak
 from bench.backends.vllm_scripted import (
     chat_events,
     closing_of,
@@ -61,6 +62,8 @@ FAILURE = (sse_event({"error": _STREAM_ERROR}), b"data: [DONE]\n\n")
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
 _decode_completion = msgspec.json.Decoder(CompletionRequest).decode
 _decode_embedding = msgspec.json.Decoder(EmbeddingRequest).decode
+_decode_speech = msgspec.json.Decoder(SpeechRequest).decode
+_decode_image = msgspec.json.Decoder(ImageRequest).decode
 
 
 class Vllm:
@@ -76,6 +79,8 @@ class Vllm:
             (b"POST", b"/v1/chat/completions"): self._chat,
             (b"POST", b"/v1/completions"): self._completion,
             (b"POST", b"/v1/embeddings"): self._embeddings,
+            (b"POST", b"/v1/audio/speech"): self._speech,
+            (b"POST", b"/v1/images/generations"): self._images,
             (b"GET", b"/v1/models"): self._list_models,
             (b"GET", b"/metrics"): lambda _request, now: self.heads.reply(
                 200, metrics_text(self._counts(), self._settings), "text/plain; version=0.0.4; charset=utf-8", now
@@ -142,6 +147,17 @@ class Vllm:
         usage = usage_of(count_input_tokens(wanted.input), 0) | {"prompt_tokens_details": None}
         answer = {"id": f"embd-{self._next_id()}", "object": "list", "created": now_utc, "model": wanted.model}
         return self.heads.json(200, answer | {"data": data, "usage": usage}, now_utc)
+
+    def _speech(self, request: Request, now_utc: int) -> Reply:
+        wanted = _decode_speech(request.body)
+        self._require(wanted.model)
+        audio, kind = speak(wanted)
+        return self.heads.reply(200, audio, kind, now_utc)
+
+    def _images(self, request: Request, now_utc: int) -> Reply:
+        wanted = _decode_image(request.body)
+        self._require(wanted.model)
+        return self.heads.json(200, draw(wanted, now_utc), now_utc)
 
     def _chat(self, request: Request, now_utc: int) -> Reply | Work:
         wanted = _decode_chat(request.body)

@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 
+from bench.backends.vllm_media import make_noise
 from tests.front_door.gateway import (
     KEY,
     MESSAGES,
@@ -85,6 +86,28 @@ def test_a_large_body_arrives_over_tls(client: openai.OpenAI):
     messages = [{"role": "user", "content": "x" * 3_000_000}]
     answer = client.chat.completions.create(model="mock-8b", messages=messages, max_tokens=1)
     assert answer.usage.prompt_tokens > 700_000
+
+
+def test_a_large_answer_passes_tls_on_both_sides(
+    gateway: Gateway, certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A second gateway, whose backend is the first one."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    config = backend_table("first", "openai", gateway.url, api_key=KEY) + key_table(KEY, "ada")
+    options = [f"--tls-cert={certificate[0]}", f"--tls-key={certificate[1]}"]
+    trust = ssl.create_default_context(cafile=certificate[0])
+    with run_gateway(tmp_path, config, options=options, waits=False) as second:
+        eventually(lambda: is_ready(second, trust) or None, "not ready")
+        asked = {"model": "mock-8b", "input": "A talk.", "voice": "alloy", "mock_bytes": 8 << 20}
+        answer = httpx.post(
+            f"{second.url}/v1/audio/speech",
+            json=asked,
+            headers={"Authorization": f"Bearer {KEY}"},
+            verify=trust,
+            trust_env=False,
+        )
+        assert answer.content == make_noise("A talk.", 8 << 20)
+        assert second.record_of(answer.headers["x-request-id"]).bytes_out > 8 << 20
 
 
 def test_a_client_that_leaves_over_tls_is_noticed(gateway: Gateway, client: openai.OpenAI):
