@@ -45,14 +45,14 @@ class Endpoint:
         credential = b"x-api-key: %b\r\n" if self.is_anthropic else b"authorization: Bearer %b\r\n"
         self.key_line = credential % api_key.encode() if api_key else b""
         # Once per backend: reading the system's certificates takes 10 ms or more.
-        self._tls = ssl.create_default_context() if self.is_tls else None
+        self.tls = ssl.create_default_context() if self.is_tls else None
 
     async def connect(self, nursery: trio.Nursery) -> socket.socket:
         """A connected non-blocking socket; `nursery` owns the tasks of TLS. Raises OSError."""
         if self.unix_path:
             return await connect_unix(self.unix_path)
         sock = await connect_tcp(self.host, self.port)
-        return sock if self._tls is None else await self._secure(sock, self._tls, nursery)
+        return sock if self.tls is None else await self._secure(sock, self.tls, nursery)
 
     async def _secure(self, sock: socket.socket, tls: ssl.SSLContext, nursery: trio.Nursery) -> socket.socket:
         stream = trio.SSLStream(

@@ -31,6 +31,7 @@ class Prober:
         self._client = httpx.AsyncClient(
             base_url=f"{'https' if endpoint.is_tls else 'http'}://{_netloc(endpoint)}{endpoint.prefix.decode()}",
             headers=headers,
+            verify=endpoint.tls or True,  # the system's certificates, as for requests; httpx would take certifi's
             timeout=None,  # the caller's scope
             trust_env=False,
         )
