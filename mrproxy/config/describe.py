@@ -25,8 +25,8 @@ working directory.
 SIGHUP (`kill -HUP $(cat mrproxy-data/run/supervisor.pid)`) reads the file again. A broken one is refused with the
 reason and nothing changes; a valid one applies without losing a request. Settings marked *restart* are read only once.
 
-Secrets (`key`, `api_key`, `bootstrap_api_key`) may be written as `"$NAME"`: then they are read from the environment
-variable `NAME`.
+Secrets (`key`, `api_key`, `bootstrap_api_key`, `database_url`) may be written as `"$NAME"`: then they are read from the
+environment variable `NAME`.
 
 ```toml
 port = 8000

@@ -6,7 +6,7 @@ Theory of operation:
 2. Cancelling the trio task cancels the asyncio task and waits, shielded but not for ever, until that has cleaned up.
    Work that was finished all the same returns its result: `Cancelled` means that it did not happen.
 3. What the asyncio side raises is raised by `run`. If asyncio cancels the task itself, or ends, that is BridgeClosed.
-4. The state of a call is changed in trio's thread only; the loop's thread sends it messages. So there are no locks.
+4. The two threads send each other messages, and what one changes the other only reads when told. So there are no locks.
 
 No nursery: one would wrap the errors of the block in a group. The thread ends with the block instead.
 Read next: `database.py`, which is what crosses.
@@ -17,7 +17,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Generic, TypeVar, TypeVarTuple
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import trio
 
@@ -36,10 +36,11 @@ class BridgeClosed(Exception):
 class _Call(Generic[T]):
     """One crossing. `task` is set once asyncio has begun it, and `done` once it has ended or never will."""
 
-    __slots__ = ("done", "task")
+    __slots__ = ("done", "is_cancelled", "task")
 
     def __init__(self) -> None:
         self.done = trio.Event()
+        self.is_cancelled = False
         self.task: asyncio.Task[T] | None = None
 
     @property
@@ -61,6 +62,7 @@ class Bridge:
         self.ended = trio.Event()
         self._token = token
         self._waiting: set[trio.Event] = set()
+        self._running: set[_Call[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
 
@@ -124,26 +126,31 @@ class Bridge:
         self._closing = asyncio.Event()
         self._tell(self.opened.set)
         await self._closing.wait()
-        running = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=CLEANUP_SECONDS)
+        for call in self._running:
+            self._cancel(call)
+        if tasks := [call.task for call in self._running if call.task is not None]:
+            await asyncio.wait(tasks, timeout=CLEANUP_SECONDS)
 
     def _begin(self, call: _Call[T], function: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts]) -> None:
+        if self._closing is None or self._closing.is_set():
+            self._tell(call.done.set)
+            return
+
         async def carry_out() -> T:
             return await function(*args)
 
         call.task = asyncio.get_running_loop().create_task(carry_out())
         call.task.add_done_callback(partial(self._report, call))
-        if self._closing is not None and self._closing.is_set():
-            call.task.cancel()
+        self._running.add(call)
 
-    def _cancel(self, call: _Call[T]) -> None:
-        if call.task is not None:
+    def _cancel(self, call: _Call[Any]) -> None:
+        """Once: a second time would cut the cleaning up short."""
+        if call.task is not None and not call.is_cancelled:
+            call.is_cancelled = True
             call.task.cancel()
 
     def _report(self, call: _Call[T], task: asyncio.Task[T]) -> None:
+        self._running.discard(call)
         if not task.cancelled():
             task.exception()  # looked at: an error that nobody waits for any more is no news on stderr
         self._tell(call.done.set)
@@ -160,7 +167,8 @@ async def open_bridge() -> AsyncIterator[Bridge]:
     thread = threading.Thread(target=bridge.live, name="asyncio bridge", daemon=True)
     thread.start()
     try:
-        await bridge.opened.wait()
+        with trio.move_on_after(CLEANUP_SECONDS, shield=True):  # a loop that has not begun cannot be told to end
+            await bridge.opened.wait()
         yield bridge
     finally:
         await bridge.close()

@@ -10,6 +10,7 @@ from mrproxy.storage.bridge import open_bridge
 from mrproxy.storage.database import Database, open_database
 from mrproxy.storage.urls import Location, locate
 
+
 @asynccontextmanager
 async def opened(location: Location) -> AsyncIterator[Database]:
     """With a bridge of its own."""

@@ -220,6 +220,40 @@ async def test_cancelling_the_block_ends_the_thread():
     assert threading.active_count() == before
 
 
+async def test_opening_in_a_cancelled_scope_leaves_no_thread():
+    before = threading.active_count()
+    with trio.fail_after(5), trio.CancelScope() as scope:
+        scope.cancel()
+        async with open_bridge():
+            await trio.sleep_forever()
+    assert threading.active_count() == before
+
+
+async def test_cleaning_up_is_not_cancelled_a_second_time_by_closing():
+    started, cleaning, token = trio.Event(), trio.Event(), trio.lowlevel.current_trio_token()
+    lived_through = []
+
+    async def clean_up_slowly():
+        token.run_sync_soon(started.set)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            token.run_sync_soon(cleaning.set)
+            await asyncio.to_thread(closing.wait)
+            lived_through.append("cleaned up")
+
+    closing = threading.Event()
+    async with trio.open_nursery() as nursery:
+        async with open_bridge() as bridge:
+            nursery.start_soon(bridge.run, clean_up_slowly)
+            await started.wait()
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await cleaning.wait()
+            threading.Timer(0.01, closing.set).start()
+    assert lived_through == ["cleaned up"]
+
+
 async def test_work_in_a_thread_is_interrupted_until_it_ends(bridge):
     interrupts = []
     release = threading.Event()
