@@ -11,7 +11,7 @@ JSON = b"application/json"
 _CHALLENGE = b'www-authenticate: Bearer realm="mrproxy"\r\n'
 # What a page of another origin may read; `*` would not do with credentials (Fetch, "CORS protocol").
 _EXPOSED = b", ".join(
-    [b"x-request-id", b"x-mrproxy-backend", b"server-timing", b"retry-after"]
+    [b"x-request-id", b"x-mrproxy-backend", b"x-mrproxy-lane", b"warning", b"server-timing", b"retry-after"]
     + [
         b"x-ratelimit-%b-%b" % (what, of)
         for of in (b"requests", b"tokens")

@@ -87,7 +87,7 @@ class Attempts:
     """
 
     __slots__ = (
-        "_begun", "_client", "_stages", "_tap", "caller", "entry", "exchange", "grant", "head", "request",
+        "_begun", "_client", "_lines", "_stages", "_tap", "caller", "entry", "exchange", "grant", "head", "request",
         "translating",
     )  # fmt: skip
 
@@ -105,6 +105,7 @@ class Attempts:
         self._client = client
         self._stages = stages
         self._tap: Tap | None = None
+        self._lines: bytes | None = None
         self.translating: Translating | None = None  # once some attempt was in that lane
         self._begun: Relay | Shot | None = None
         self.head = head
@@ -253,9 +254,10 @@ class Attempts:
         )
         exchange.lane = lane
         self._tap = None
+        if self._lines is None:
+            self._lines = exchange.answer_lines
+        exchange.answer_lines = self._lines  # without the warnings of an attempt before
         if lane is Lane.STRAIGHT:
-            if self.translating is not None:
-                self.translating.withdraw_warnings()
             return self._payload(backend)
         if self.translating is None:
             self.translating = Translating(head, request, exchange, self.caller, self._stages)
@@ -305,7 +307,7 @@ class Attempts:
         if own_name != model:
             body = request.renamed(own_name) if isinstance(request, FormRequest) else rename_model(body, own_name)
         context_length = backend.context_length(model)
-        if context_length is not None and request.max_tokens != 0:  # embeddings and /api/show load nothing anew
+        if context_length is not None and self.exchange.operation != Operation.SHOW:
             body = set_context_length(body, context_length, is_fixed=self._stages.settings.num_ctx_fixed)
         return body
 
@@ -445,6 +447,8 @@ def blame(error: BackendError, backend: Backend, now: float) -> None:
         backend.failed(Failure.TIMEOUT, now)
     elif error.code is Code.BACKEND_FAILED:
         backend.failed(Failure.SERVER_ERROR, now)
+    elif error.code is Code.OUTPUT_INVALID:
+        backend.gave_up(now)  # it answered; what the model wrote is no trouble of the backend's
 
 
 def judged(relay: Relay, backend: Backend, now: float) -> EngineRefused:

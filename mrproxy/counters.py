@@ -79,6 +79,7 @@ class Counters:
         "requests",
         "retries",
         "slow_client_closes",
+        "translations",
         "ttft",
         "upstream_connects",
         "usage_states",
@@ -101,6 +102,7 @@ class Counters:
         self.retries = 0
         self.client_departures = 0
         self.slow_client_closes = 0
+        self.translations = 0
         self.bytes_in = 0
         self.bytes_out = 0
         self.upstream_connects = 0
@@ -158,6 +160,7 @@ class Counters:
             "retries_total": self.retries,
             "client_departures_total": self.client_departures,
             "slow_client_closes_total": self.slow_client_closes,
+            "translations_total": self.translations,
             "bytes_in_total": self.bytes_in,
             "bytes_out_total": self.bytes_out,
             "upstream_connects_total": self.upstream_connects,

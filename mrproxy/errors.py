@@ -56,6 +56,7 @@ class Code(enum.StrEnum):
     BACKEND_BUSY = "backend_busy"
     BACKEND_RATE_LIMITED = "backend_rate_limited"
     BACKEND_WITHDRAWN = "backend_withdrawn"
+    OUTPUT_INVALID = "output_invalid"
     # ours
     INTERNAL = "internal_error"
 
@@ -100,7 +101,7 @@ def status_of(code: Code) -> int:
             return 500
         case Code.NOT_IMPLEMENTED:
             return 501
-        case Code.BACKEND_FAILED:
+        case Code.BACKEND_FAILED | Code.OUTPUT_INVALID:
             return 502
         case (
             Code.QUEUE_FULL

@@ -56,6 +56,9 @@ class ExpressWay:
         pool = stages.registry.find(route.operation, request.model)
         if pool is None or route.surface not in pool.straight:
             return False
+        for backend in pool.backends:
+            if not backend.pool.idle_connections:
+                return False  # wherever it goes there must be a connection, or a turn is taken and given back
         now = stages.poller.clock()
         tokens = stages.costs.estimate(pool.model, request.prompt_bytes, request.max_tokens)
         try:

@@ -21,7 +21,7 @@ from mrproxy.dialects.openai import OPENAI
 from mrproxy.dialects.routes import Way
 from mrproxy.dialects.shallow import require_one_model
 from mrproxy.errors import ClientError, Code, ProxyError, Refused
-from mrproxy.fibers import Departed
+from mrproxy.fibers import Departed, cancelled_alone
 from mrproxy.forwarding import forward
 from mrproxy.identity.callers import Caller
 from mrproxy.listing import ANSWERED_INSTEAD, answer_instead, answer_locally, send_document
@@ -147,7 +147,7 @@ async def wait_turn(
     interval = stages.settings.waiting_comment_seconds
     if not interval or request.shape is not Shape.SSE or head.http.http10:
         return await stages.scheduler.wait_grant(job, affinity_key)
-    async with trio.open_nursery() as nursery:
+    async with cancelled_alone(), trio.open_nursery() as nursery:
         nursery.start_soon(comment_while_waiting, client, exchange, interval, nursery.cancel_scope)
         failure: Refused | None = None
         try:

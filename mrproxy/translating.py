@@ -37,7 +37,7 @@ class Translating:
     """`read` and `check` raise ClientError; `write` too, and Departed."""
 
     __slots__ = (
-        "_asked", "_caller", "_earlier", "_exchange", "_head", "_lines", "_model", "_request", "_stages", "translation",
+        "_asked", "_caller", "_earlier", "_exchange", "_head", "_model", "_request", "_stages", "translation",
     )  # fmt: skip
 
     def __init__(self, head: Head, request: Request, exchange: Exchange, caller: Caller, stages: Stages) -> None:
@@ -49,7 +49,6 @@ class Translating:
         self._stages = stages
         self._earlier: StoredResponse | None = None
         self._asked: Asked | None = None
-        self._lines: bytes | None = None  # the answer's header lines, without an attempt's warnings
         self.translation: Translation | None = None
 
     def read(self) -> Asked:
@@ -83,18 +82,12 @@ class Translating:
         self.translation = translation = translate(asked, target, context, self._check(asked))
         if exchange.capture is not None:
             translation.tap.kept = exchange.capture.answer
-        if self._lines is None:
-            self._lines = exchange.answer_lines
-        exchange.answer_lines = self._lines + warning_lines(translation.warnings)
+        exchange.answer_lines += warning_lines(translation.warnings)
+        stages.counters.translations += 1
         http = self._head.http
         trace = [(name, value) for name in _TRACE_HEADERS if (value := http.get(name)) is not None]
         lines = b"".join([b"%b: %b\r\n" % header for header in trace])
         return backend.endpoint.translated_request(translation.path, lines, translation.body, exchange.request_id)
-
-    def withdraw_warnings(self) -> None:
-        """The next attempt is in the straight lane: what the one before had to leave out is no concern of it."""
-        if self._lines is not None:
-            self._exchange.answer_lines = self._lines
 
     def completed(self) -> None:
         """The client has the whole answer: a response is stored, unless the caller said not to."""

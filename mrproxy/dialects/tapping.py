@@ -43,7 +43,7 @@ class TranslatingTap:
 
     __slots__ = (
         "_check", "_decoder", "_encoder", "_first_ns", "_held", "_tells_durations", "_tokens", "_total_ns", "events",
-        "failure", "is_document", "kept", "usage",
+        "failure", "is_document", "is_output_wrong", "kept", "usage",
     )  # fmt: skip
     cuts = True
     marker = b""
@@ -69,6 +69,7 @@ class TranslatingTap:
         self.usage: Usage | None = None
         self.events = 0
         self.failure = ""
+        self.is_output_wrong = False  # it is the model that failed, not the backend
         self._tokens = _NOTHING_REPORTED
         self._total_ns = self._first_ns = 0
 
@@ -91,6 +92,7 @@ class TranslatingTap:
             return out
         if self._check is not None and (reason := self._check.finish()):
             self.failure = f"the model's output is not what was asked for: {reason}"
+            self.is_output_wrong = True
             return out
         if self._held:
             out += self._keep(self._encoder.send(self._held))

@@ -52,7 +52,9 @@ def _entry(model: Model) -> msgspec.Raw | dict[str, object]:
         return {
             "name": model.name,
             "model": model.name,
-            "modified_at": datetime.fromtimestamp(min(max(0, model.created), _LAST_DATE), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "modified_at": datetime.fromtimestamp(min(max(0, model.created), _LAST_DATE), UTC).strftime(
+                "%Y-%m-%dT%H:%M:%SZ"
+            ),
             "size": 0,
             "digest": sha256(model.name.encode()).hexdigest(),
             "details": {

@@ -77,6 +77,10 @@ def _read(asked: _Message, place: str, calls: "_Calls") -> Message:
     if role is Role.TOOL:
         result = calls.answer(asked.tool_call_id or "", asked.tool_name or "")
         return Message(role, (ToolResult(result.id, tuple(parts), name=asked.tool_name or result.name),))
+    if role is not Role.ASSISTANT:
+        for name, said in (("tool_calls", asked.tool_calls), ("thinking", asked.thinking)):
+            if said:
+                raise invalid(f"{place}.{name}", "Expected only in messages of the assistant")
     thinking = (Thinking(asked.thinking),) if asked.thinking else ()
     made = [calls.make(call, f"{place}.tool_calls[{number}]") for number, call in enumerate(asked.tool_calls or ())]
     return Message(role, (*thinking, *parts, *made))
