@@ -30,7 +30,7 @@ from mrproxy.accept.client import Client
 from mrproxy.accept.door import Door
 from mrproxy.clock import utc_now
 from mrproxy.commands import Commands
-from mrproxy.config import ConfigError, Settings
+from mrproxy.config import ConfigError, Settings, variable_of
 from mrproxy.control.server import serve_control
 from mrproxy.counters import Counters
 from mrproxy.dialects.responses.store import ResponseStore
@@ -107,7 +107,9 @@ async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.E
     from mrproxy.storage.retention import Keep, Retention
     from mrproxy.storage.urls import locate
 
-    location, journal = locate(settings.database_url, data_dir), data_dir / "journal"
+    # Not from the snapshot: it may hold a password, and the supervisor gives it to this process alone.
+    database_url = os.environ.get(variable_of("database_url"), "")
+    location, journal = locate(database_url, data_dir), data_dir / "journal"
     async with open_bridge() as bridge, open_database(location, bridge) as database:
         ingestion = Ingestion(journal, database, utc_now, log, partial(prepare, database))
         keep = Keep(settings.journal_keep_seconds, settings.records_keep_days)

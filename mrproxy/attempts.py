@@ -46,8 +46,6 @@ _MAX_HOLD_SECONDS = 3600.0
 
 # An answer without usage: English in a BPE vocabulary, JSON included (scheduler/cost.py starts there, too).
 _BYTES_PER_TOKEN = 4
-# Of its head beside the lines that are ours: status line, date, server timing.
-_HEAD_BYTES = 250
 
 
 class EngineRefused(BackendError):
@@ -386,7 +384,7 @@ class Attempts:
         exchange, request = self.exchange, self.request
         if request.max_tokens == 0:  # embeddings: nothing is generated
             return Usage(self._estimated_prompt(), None)
-        body_bytes = max(0, exchange.answer_bytes - _HEAD_BYTES - len(exchange.answer_lines))
+        body_bytes = max(0, exchange.answer_bytes - exchange.head_bytes)
         tokens = exchange.events if request.streams else body_bytes // _BYTES_PER_TOKEN
         return Usage(self._estimated_prompt(), tokens)
 

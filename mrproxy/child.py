@@ -9,8 +9,10 @@ the read end of a pipe whose write end only the supervisor holds: when that read
 as if by SIGTERM (`wait_for_orphanage` in `cli.py`), which lets running streams finish.
 """
 
+import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,10 +46,12 @@ class Launch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`inherited` are descriptors that keep their numbers in the child."""
+    """`inherited` are descriptors that keep their numbers in the child; `environment` is added to ours: secrets go
+    there, because arguments are for everybody to see."""
 
     arguments: tuple[str, ...]
     inherited: tuple[int, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 async def launch_process(command: Command, *, task_status: trio.TaskStatus[Running]) -> object:
@@ -57,6 +61,7 @@ async def launch_process(command: Command, *, task_status: trio.TaskStatus[Runni
         check=False,
         stdin=subprocess.DEVNULL,
         pass_fds=command.inherited,
+        env=os.environ | dict(command.environment),
         start_new_session=True,
         deliver_cancel=kill,
         task_status=task_status,

@@ -27,7 +27,7 @@ import trio
 
 from mrproxy.child import Child, Command, Launch, launch_process
 from mrproxy.clock import Clock
-from mrproxy.config import Backend, ConfigError, Settings, about, scalar_fields
+from mrproxy.config import Backend, ConfigError, Settings, about, scalar_fields, variable_of
 from mrproxy.link import snapshot as snapshots
 from mrproxy.provision import (
     DataDirectory,
@@ -120,7 +120,7 @@ class Supervisor:
 
     async def run_children(self, directory: DataDirectory, listener: socket.socket, lifeline: int) -> None:
         """The task tree: signals and readiness beside, workers inside control, so that control ends last."""
-        control = self.child("control", control_command(directory, lifeline))
+        control = self.child("control", control_command(directory, lifeline, self.settings.database_url))
         workers = [
             self.child(name, worker_command(directory, name, listener.fileno(), lifeline)) for name in self.workers
         ]
@@ -237,9 +237,11 @@ class Supervisor:
         announce_ready(self.out, url_of(self.settings, listener), names)
 
 
-def control_command(directory: DataDirectory, lifeline: int) -> Command:
+def control_command(directory: DataDirectory, lifeline: int, database_url: str) -> Command:
+    """The database's address may hold a password, so it is not in the snapshot, which the workers read."""
     arguments = ("control", "--snapshot", str(directory.snapshot), "--lifeline-fd", str(lifeline))
-    return Command((sys.executable, "-m", "mrproxy", *arguments), (lifeline,))
+    secrets = {variable_of("database_url"): database_url}
+    return Command((sys.executable, "-m", "mrproxy", *arguments), (lifeline,), secrets)
 
 
 def worker_command(directory: DataDirectory, name: str, listen_fd: int, lifeline: int) -> Command:

@@ -22,7 +22,10 @@ LAYERS = (
     {"canonical", "wire", "link", "sockets", "fibers"},
     {"dialects"},
     {"accept", "identity", "ledger", "scheduler", "upstream"},
-    {"lifecycle", "stages", "attempts", "answers", "express", "forwarding", "listing", "commands", "images", "translating"},
+    {
+        "lifecycle", "stages", "attempts", "answers", "express", "forwarding", "listing", "commands", "images",
+        "translating",
+    },
     {"control", "storage", "telemetry"},
     {"app", "supervisor", "child", "provision", "discovery"},
     {"cli", "__main__"},
@@ -60,7 +63,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "mrproxy/config/tables.py": "tests/config/test_load.py: tables are read and refused there",
     "mrproxy/clock.py": "one line that reads the clock",
     "mrproxy/storage/migrations/env.py": "tests/storage/test_migrate.py: Alembic loads it, nobody imports it",
-    "mrproxy/storage/migrations/versions/r0001_records.py": "tests/storage/test_migrate.py: all revisions, both databases",
+    "mrproxy/storage/migrations/versions/r0001_records.py": "tests/storage/test_migrate.py: each, on both databases",
 }
 
 

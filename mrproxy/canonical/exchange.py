@@ -37,13 +37,13 @@ class Exchange:
     """The trace of one request.
 
     `answer_lines` are header lines (with CRLF) that go on every answer to it: its id, limits, CORS.
-    `events` counts the stream events delivered, `answer_bytes` everything sent to the client.
+    `events` counts the stream events delivered, `answer_bytes` everything sent to the client, `head_bytes` its head.
     """
 
     __slots__ = (
         "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "capture", "code", "dialect", "events",
-        "first_byte_at", "is_early", "is_sent", "keep_alive", "lane", "model", "operation", "queue_seconds",
-        "request_id", "sent_at", "started_at", "status", "streams", "usage", "usage_state",
+        "first_byte_at", "head_bytes", "is_early", "is_sent", "keep_alive", "lane", "model", "operation",
+        "queue_seconds", "request_id", "sent_at", "started_at", "status", "streams", "usage", "usage_state",
     )  # fmt: skip
 
     def __init__(self, request_id: bytes, started_at: float, dialect: str, operation: str) -> None:
@@ -55,7 +55,7 @@ class Exchange:
         self.lane = "straight"
         self.streams = self.is_sent = False
         self.is_early = False  # the head of a stream went out while it still waited; `answer_bytes` does not count it
-        self.attempts = self.status = self.events = self.body_bytes = self.answer_bytes = 0
+        self.attempts = self.status = self.events = self.body_bytes = self.answer_bytes = self.head_bytes = 0
         self.queue_seconds = 0.0
         self.first_byte_at: float | None = None
         self.usage: Usage | None = None

@@ -93,5 +93,6 @@ def answer_head(
         (now - sent_at) * 1000,
         (sent_at - exchange.started_at - queue) * 1000,
     )
-    # `join` copies a body once; formatting it in copies it twice.
-    return b"".join((answer.start, framing, exchange.answer_lines, backend_line, timing, body))
+    head = b"".join((answer.start, framing, exchange.answer_lines, backend_line, timing))
+    exchange.head_bytes = len(head)
+    return head + body if body else head

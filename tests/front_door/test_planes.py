@@ -335,4 +335,4 @@ def test_a_request_without_a_key_is_told_so(gateway: Gateway):
 
 def test_a_model_on_several_backends_is_listed_once(house: House):
     listed = house.gateway.ask("GET", "/api/tags").json()["models"]
-    assert [model["name"] for model in listed] == ["llama3.2:latest"]
+    assert [model["name"] for model in listed].count("llama3.2:latest") == 1

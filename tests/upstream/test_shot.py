@@ -251,7 +251,7 @@ async def one_answer(scene: Scene, caller: Caller) -> tuple[Answer, JournalRecor
     record = await scene.record()
     assert record.bytes_out == len(got.raw) or (record.code and not record.bytes_out)  # a refusal comes after it
     if record.usage_state != "exact":
-        assert record.usage_state != "estimated" or record.completion_tokens == len(got.raw) // 4
+        assert record.usage_state != "estimated" or record.completion_tokens == len(got.payload) // 4
         record = msgspec.structs.replace(record, prompt_tokens=None, completion_tokens=None)
     return got, msgspec.structs.replace(told(record), bytes_out=0)
 
@@ -526,7 +526,7 @@ async def test_a_client_that_has_no_room_at_all_gets_everything_when_it_has(tmp_
         assert got.payload == NO_USAGE
         record = await scene.record()
         assert outcome(record) == (200, "", 1, "estimated")
-        assert record.completion_tokens == len(got.raw) // 4
+        assert record.completion_tokens == len(got.payload) // 4
         assert record.bytes_out == len(got.raw)
 
 
