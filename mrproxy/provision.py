@@ -260,7 +260,8 @@ def compile_snapshot(
 def settings_for_workers(settings: Settings) -> Settings:
     """The scalars without secrets: the tables arrive compiled. Paths hold in every working directory."""
     data_dir = str(Path(settings.data_dir).absolute())
-    return replace(settings, data_dir=data_dir, bootstrap_api_key="", database_url="", backends=(), groups={}, users=(), keys=())
+    plain = replace(settings, data_dir=data_dir, bootstrap_api_key="", database_url="")
+    return replace(plain, backends=(), groups={}, users=(), keys=())
 
 
 def refuse_twins(keys: list[KeySpec]) -> None:

@@ -23,7 +23,15 @@ LAYERS = (
     {"dialects"},
     {"accept", "identity", "ledger", "scheduler", "upstream"},
     {
-        "lifecycle", "stages", "attempts", "answers", "express", "forwarding", "listing", "commands", "images",
+        "lifecycle",
+        "stages",
+        "attempts",
+        "answers",
+        "express",
+        "forwarding",
+        "listing",
+        "commands",
+        "images",
         "translating",
     },
     {"control", "storage", "telemetry"},
@@ -37,7 +45,7 @@ SIBLINGS = (
 )
 IMPURE = {"trio", "socket", "select", "ssl", "sqlite3", "time", "logging", "subprocess", "httpx", "asyncio"}
 
-# trio.lowlevel beyond checkpoint() has no guard rails: raw readiness, waking one task by hand, and the other event loop.
+# trio.lowlevel beyond checkpoint() has no guard rails: raw readiness, waking a task by hand, and the other event loop.
 MAY_USE_LOWLEVEL = {"sockets.py", "upstream/pump.py", "storage/bridge.py"}
 
 # A bug is never a refusal: `except Exception` stands at the borders that keep one failure from ending the others.
