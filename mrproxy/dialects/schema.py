@@ -11,6 +11,7 @@
 A check of a long output holds up the event loop: above some 10 KB, run `finish` in a thread.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, Final
@@ -28,6 +29,9 @@ from mrproxy.dialects.schema_reader import SchemaReader, Words, invalid_schema, 
 MAX_TEXT_CHARACTERS = 1 << 20
 MAX_STEPS = 10_000
 _MAX_PATH_CHARACTERS = 80
+# Half of what the interpreter allows: where a RecursionError meets compiled code (the library's `rpds`), that panics
+# with something that is no Exception, and would end the worker.
+_MAX_FRAMES = 500
 _MAX_WORDS_CHARACTERS = 120
 
 # A keyword of the library: validator, the keyword's value, instance, schema → errors. Its values are any JSON.
@@ -53,6 +57,11 @@ class _Check(FormatChecker):
         self._steps_left -= steps
         if self._steps_left < 0:
             raise _TooMuch
+        try:
+            sys._getframe(_MAX_FRAMES)
+        except ValueError:
+            return  # the stack is not that deep
+        raise RecursionError
 
     def is_in(self, pattern: str, text: str) -> bool | None:
         """None: not to be found out."""

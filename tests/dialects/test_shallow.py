@@ -62,7 +62,7 @@ def test_what_has_no_tokens_passes_untouched(operation: Operation, more: bytes, 
     assert (request.model, request.shape, request.max_tokens, request.cuts_usage) == ("m", shape, 0, False)
 
 
-@pytest.mark.parametrize("operation", MEDIA)
+@pytest.mark.parametrize("operation", sorted(MEDIA))
 @pytest.mark.parametrize(("body", "param"), [(b"{}", "model"), (b'{"model":""}', "model"), (b'{"model":1}', "model")])
 def test_whatever_is_asked_it_is_asked_of_a_model(operation: Operation, body: bytes, param: str) -> None:
     with pytest.raises(ClientError) as caught:
