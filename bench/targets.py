@@ -213,7 +213,8 @@ def open_mrproxy(
         config.write_text(MRPROXY_CONFIG.format(key=key) + config_text)
         # No access log: nginx and the other proxies run without one here.
         command = [sys.executable, "-m", "mrproxy", "serve", "--config", str(config), "--port", str(port)]
-        command += ["--no-access-log", *options]
+        # No database either: none of the others has one. `--ours-option --records` shows what it costs.
+        command += ["--no-access-log", "--no-records", *options]
         for backend in backends:
             command += ["--backend", backend]
         settings = {

@@ -90,7 +90,10 @@ async def _control(settings: Settings, data_dir: Path, log: Log) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(_drain_on_signal, drain)
         try:
-            await _serve_with_database(settings, data_dir, drain, log)
+            if settings.records:
+                await _serve_with_database(settings, data_dir, drain, log)
+            else:
+                await serve_control(settings, data_dir, drain=drain, log=log)
         except ConfigError as exc:  # the supervisor has checked it; a control plane without pages helps nobody
             log.error("there is no database", reason=str(exc))
             await serve_control(settings, data_dir, drain=drain, log=log)
