@@ -115,31 +115,41 @@ class Counters:
         self.refused[code] = self.refused.get(code, 0) + 1
 
     def count_exchange(self, exchange: Ended, ended_at: float) -> None:
-        """Everything that a finished request adds."""
-        started_at, first_byte_at = exchange.started_at, exchange.first_byte_at
+        """Everything that a finished request adds. `Histogram.observe` stands in place: it is every request's path."""
         key = (exchange.dialect, exchange.model, exchange.backend, exchange.status)
-        self.requests[key] = self.requests.get(key, 0) + 1
+        try:
+            self.requests[key] += 1
+        except KeyError:
+            self.requests[key] = 1
         self.bytes_in += exchange.body_bytes
         self.bytes_out += exchange.answer_bytes
-        self.relayed_events += exchange.events
+        if exchange.events:
+            self.relayed_events += exchange.events
         usage = exchange.usage
         if usage is not None:
             prompt_tokens, completion_tokens = usage
             self.prompt_tokens += prompt_tokens or 0
             self.completion_tokens += completion_tokens or 0
-        state = exchange.usage_state
-        self.usage_states[state] = self.usage_states.get(state, 0) + 1
-        # `Histogram.observe` three times, in place: on the path of every request
-        bounds = _LATENCY_BOUNDS
-        histogram, seconds = self.queue_wait, exchange.queue_seconds
-        histogram.counts[bisect_left(bounds, seconds)] += 1
+        try:
+            self.usage_states[exchange.usage_state] += 1
+        except KeyError:
+            self.usage_states[exchange.usage_state] = 1
+        if exchange.queue_seconds:
+            self.queue_wait.observe(exchange.queue_seconds)
+        else:
+            self.queue_wait.counts[0] += 1
+        seconds = ended_at - exchange.started_at
+        histogram = self.duration
+        place = bisect_left(_LATENCY_BOUNDS, seconds)
+        histogram.counts[place] += 1
         histogram.sum_seconds += seconds
-        histogram, seconds = self.duration, ended_at - started_at
-        histogram.counts[bisect_left(bounds, seconds)] += 1
-        histogram.sum_seconds += seconds
+        first_byte_at = exchange.first_byte_at
         if first_byte_at is not None:
-            histogram, seconds = self.ttft, first_byte_at - started_at
-            histogram.counts[bisect_left(bounds, seconds)] += 1
+            histogram = self.ttft
+            if first_byte_at != ended_at:  # nearly always the same, of an answer in one piece
+                seconds = first_byte_at - exchange.started_at
+                place = bisect_left(_LATENCY_BOUNDS, seconds)
+            histogram.counts[place] += 1
             histogram.sum_seconds += seconds
 
     def histograms(self) -> dict[str, HistogramView]:

@@ -57,7 +57,7 @@ class ExpressWay:
         if pool is None or route.surface not in pool.straight:
             return False
         for backend in pool.backends:
-            if not backend.pool.idle_connections:
+            if not backend.pool.idle:
                 return False  # wherever it goes there must be a connection, or a turn is taken and given back
         now = stages.poller.clock()
         tokens = stages.costs.estimate(pool.model, request.prompt_bytes, request.max_tokens)

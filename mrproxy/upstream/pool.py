@@ -41,24 +41,24 @@ class Connection:
 
 
 class Pool:
-    """The idle connections of one backend; `open_connections` counts the busy ones too."""
+    """The connections of one backend: the `idle` ones, oldest first; `open_connections` counts the busy ones too."""
 
     def __init__(self, poller: Poller, max_idle: int, idle_seconds: float) -> None:
         self._poller = poller
-        self._idle: list[Connection] = []
+        self.idle: list[Connection] = []
         self.max_idle = max_idle
         self.idle_seconds = idle_seconds
         self.open_connections = 0
 
     @property
     def idle_connections(self) -> int:
-        return len(self._idle)
+        return len(self.idle)
 
     def take(self) -> Connection | None:
         """The connection that was used last, or None."""
-        if not self._idle:
+        if not self.idle:
             return None
-        connection = self._idle.pop()
+        connection = self.idle.pop()
         connection.is_reused = True
         return connection
 
@@ -70,17 +70,17 @@ class Pool:
         return connection
 
     def give(self, connection: Connection, now: float) -> None:
-        if len(self._idle) >= self.max_idle:
+        if len(self.idle) >= self.max_idle:
             self.close_connection(connection)
             return
         self._poller.sources[connection.fd] = connection
         connection.idle_since_at = now
-        self._idle.append(connection)
+        self.idle.append(connection)
 
     def discard(self, connection: Connection) -> None:
         """It died. If it is taken and its exchange has not begun yet, that exchange will find out."""
-        if connection in self._idle:
-            self._idle.remove(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
             self.close_connection(connection)
 
     def close_connection(self, connection: Connection) -> None:
@@ -96,9 +96,9 @@ class Pool:
 
     def sweep(self, now: float) -> None:
         """Close what was idle for too long: the oldest stand first."""
-        while self._idle and now - self._idle[0].idle_since_at > self.idle_seconds:
-            self.close_connection(self._idle.pop(0))
+        while self.idle and now - self.idle[0].idle_since_at > self.idle_seconds:
+            self.close_connection(self.idle.pop(0))
 
     def close_idle(self) -> None:
-        while self._idle:
-            self.close_connection(self._idle.pop())
+        while self.idle:
+            self.close_connection(self.idle.pop())

@@ -11,7 +11,7 @@ _SLOTS = 10
 class SlidingCounts:
     """`total` and `marked` hold as of the last call that was given the time."""
 
-    __slots__ = ("_marks", "_next_slot_at", "_slot", "_slot_seconds", "_totals", "marked", "total")
+    __slots__ = ("_in_slot", "_marks", "_next_slot_at", "_slot", "_slot_seconds", "_totals", "marked", "total")
 
     def __init__(self, window_seconds: float, now: float) -> None:
         self._slot_seconds = window_seconds / _SLOTS
@@ -22,6 +22,7 @@ class SlidingCounts:
         self.total = 0
         self.marked = 0
         self._totals = [0] * _SLOTS
+        self._in_slot = 0  # of the present slot, not in `_totals` yet
         self._marks = [0] * _SLOTS
         self._slot = 0
         self._next_slot_at = now + self._slot_seconds
@@ -30,7 +31,7 @@ class SlidingCounts:
         """One more in total."""
         if now >= self._next_slot_at:
             self.advance(now)
-        self._totals[self._slot] += 1
+        self._in_slot += 1
         self.total += 1
 
     def mark(self, now: float) -> None:
@@ -45,6 +46,8 @@ class SlidingCounts:
         if now < self._next_slot_at:
             return
         steps = int((now - self._next_slot_at) / self._slot_seconds) + 1
+        self._totals[self._slot] = self._in_slot
+        self._in_slot = 0
         for _ in range(min(steps, _SLOTS)):
             self._slot = (self._slot + 1) % _SLOTS
             self.total -= self._totals[self._slot]
