@@ -28,9 +28,9 @@ _TEXT = b"text/plain; charset=utf-8"
 # What the SDKs in browsers send; ten minutes is what Chromium believes at most (2 h in Firefox).
 _PREFLIGHT = b"access-control-allow-methods: %b\r\naccess-control-allow-headers: %b\r\naccess-control-max-age: 600\r\n"
 _USUAL_HEADERS = b"authorization, content-type, x-api-key, x-request-id, anthropic-version, anthropic-beta"
-# Anybody may ask these: they say nothing about who is served.
 # What is answered here when no backend that has the model can do it.
 ANSWERED_INSTEAD = frozenset({Operation.SHOW, Operation.COUNT_TOKENS})
+# Anybody may ask these: they say nothing about who is served.
 _OPEN = frozenset({Operation.GREETING, Operation.PREFLIGHT, Operation.VERSION})
 
 
