@@ -68,7 +68,7 @@ def encode_refusal(
 
 
 def encode_engine_refusal(error: EngineAnswer, lines: bytes) -> bytes:
-    """An engine's own refusal, as it came: same dialect, so the SDK parses it. 429 and 503 get a `Retry-After`."""
+    """An engine's own refusal, as it came: same dialect, so the SDK parses it. 429, 503 and 529 get a `Retry-After`."""
     extra = b""
     if error.retry_after_seconds is not None:
         extra = b"retry-after: %d\r\n" % max(1, math.ceil(error.retry_after_seconds))

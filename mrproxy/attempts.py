@@ -38,7 +38,9 @@ from mrproxy.upstream.shot import Shot
 from mrproxy.wire.chunked import LAST_CHUNK
 
 # What an engine answers when the trouble is its own; other statuses are about the request and go to the caller.
-_OWN_TROUBLE = frozenset({500, 502, 503, 504})
+# 529 is Anthropic's "overloaded".
+_OWN_TROUBLE = frozenset({500, 502, 503, 504, 529})
+_CODES = {429: Code.BACKEND_RATE_LIMITED, 503: Code.BACKEND_BUSY, 529: Code.BACKEND_BUSY}
 _JSON = Shape.JSON
 # Longest `Retry-After` of a backend that is believed (an hour is a quota, not a moment of load).
 _MAX_HOLD_SECONDS = 3600.0
@@ -56,7 +58,7 @@ class EngineRefused(BackendError):
         assert answer is not None
         assert relay.held is not None
         status = answer.head.status
-        code = {429: Code.BACKEND_RATE_LIMITED, 503: Code.BACKEND_BUSY}.get(status, Code.BACKEND_FAILED)
+        code = _CODES.get(status, Code.BACKEND_FAILED)
         is_own_trouble = status in _OWN_TROUBLE or status == 429
         super().__init__(
             code,
@@ -151,7 +153,8 @@ class Attempts:
         """The first attempt, on a pooled connection, without a fiber: `wake` hears of its end."""
         backend = self.grant.backend
         client, exchange = self._client, self.exchange
-        payload = self._payload(backend)
+        # Nothing in the body has to be changed for this backend: express.py has seen to that.
+        payload = backend.endpoint.request(self.head.http, self.request.body, exchange.request_id)
         begun: Relay | Shot
         if self.request.shape is _JSON and exchange.capture is None:
             seconds = backend.first_byte_seconds(self.request.model)
@@ -249,6 +252,7 @@ class Attempts:
             request.body,
             is_checked=head.is_checked,
             has_context_length=backend.context_length(model) is not None,
+            has_threads=backend.kind == "anthropic",
         )
         exchange.lane = lane
         self._tap = None
@@ -339,17 +343,19 @@ class Attempts:
         raise Departed
 
     async def _say_in_stream(self, relay: Relay, error: BackendError) -> None:
-        """A stream that has begun ends with its dialect's error event, after what the client had not taken yet."""
+        """A stream that has begun ends with its dialect's error event, after what the client had not taken yet.
+
+        A document has no place for it: that bytes are missing says it."""
         exchange = self.exchange
         exchange.keep_alive = False
-        if not relay.is_framed:
+        if not (relay.is_framed and exchange.streams):
             return
         if isinstance(self._tap, TranslatingTap) and self.translating is not None:
             event = self.translating.stream_error(error)
         else:
             event = self.head.route.dialect.encode_stream_error(error, exchange.request_id)
-            if self._tap is not None and not self._tap.is_aligned:
-                event = b"\n\n" + event  # what arrived of the broken event must not swallow this one
+            if self._tap is not None and self._tap.is_mid_event:
+                event = b"\n\n" + event  # what was let through of the broken event must not swallow this one
         if exchange.capture is not None:
             exchange.capture.answer.receive_data(event)
         await self._client.send_all(b"%b%x\r\n%b\r\n%b" % (relay.take_pending(), len(event), event, LAST_CHUNK))

@@ -68,8 +68,8 @@ def first_time(fault: Behaviour) -> Behaviour:
 
 @pytest.mark.parametrize(
     "fault",
-    [reset(), answer(closes=True), answer_status(503), answer_status(500), hang()],
-    ids=["reset", "closed", "503", "500", "hang"],
+    [reset(), answer(closes=True), answer_status(503), answer_status(500), answer_status(529), hang()],
+    ids=["reset", "closed", "503", "500", "529", "hang"],
 )
 async def test_a_fault_before_the_first_byte_is_retried_on_the_other_backend(tmp_path: Path, fault: Behaviour) -> None:
     async with (

@@ -17,6 +17,7 @@ from tests.fakes.behaviours import (
     chunk,
     event,
     hang,
+    head,
     last_line,
     line,
     reset,
@@ -35,14 +36,17 @@ async def ask(caller: Caller, *, stream: bool = False) -> Answer:
     return await caller.read_answer()
 
 
-def first_time(fault: Behaviour) -> Behaviour:
+ANSWER = answer(sized(chat_answer()))
+
+
+def first_time(fault: Behaviour, otherwise: Behaviour = ANSWER) -> Behaviour:
     """The first request meets this fault, at whatever engine; all others are answered."""
     is_first = True
 
     async def behave(turn: Turn) -> None:
         nonlocal is_first
         was_first, is_first = is_first, False
-        await (fault if was_first else answer(sized(chat_answer())))(turn)
+        await (fault if was_first else otherwise)(turn)
 
     return behave
 
@@ -52,6 +56,7 @@ CUTS = {
     "reset": reset(TWO),
     "closed": answer(TWO, closes=True),
     "truncated chunk": answer(TWO, chunk(event("three"))[:20], closes=True),
+    "truncated event": answer(TWO, chunk(event("three")[:40]), chunk(event("three")[40:-2]), closes=True),
     "broken chunk": answer(TWO, b"zz\r\nwhat\r\n", closes=True),
     "in the usage event": answer(TWO, chunk(usage_event()[:30]), closes=True),
 }
@@ -64,15 +69,44 @@ async def test_a_stream_that_breaks_ends_with_an_error_in_its_dialect(tmp_path: 
         caller = await gateway.connect()
         got = await ask(caller, stream=True)
         assert (got.status, got.is_whole) == (200, True)
-        events = [each for each in got.payload.split(b"\n\n") if each]
-        assert events[:2] == [event("one")[:-2], event("two")[:-2]]
-        assert events[-1] == b"data: [DONE]"
-        assert b'"code":"backend_failed"' in events[-2]
+        assert got.payload.startswith(event("one") + event("two") + b'data: {"error":')
+        *_, error, done, rest = got.payload.split(b"\n\n")
+        assert b'"code":"backend_failed"' in error
+        assert (done, rest, got.payload.count(b"\n\n")) == (b"data: [DONE]", b"", 4)
         assert await caller.read_to_end() == b""  # and the connection ends: its framing was repaired by us
         assert len(a.turns) + len(b.turns) == 1  # never again after the first byte
         record = await gateway.last_record()
         assert (record.status, record.code, record.usage_state) == (200, "backend_failed", "partial")
         assert record.completion_tokens == 2
+
+
+async def test_half_an_event_stays_here_when_the_usage_is_not_cut_either(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        engine.behaviour = CUTS["truncated event"]
+        caller = await gateway.connect()
+        await caller.ask(stream=True, stream_options={"include_usage": True})
+        got = await caller.read_answer()
+        assert got.payload.startswith(event("one") + event("two") + b'data: {"error":')
+
+
+async def test_half_an_event_too_long_to_be_held_does_not_swallow_the_error(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        half = event("x" * 70_000)[:-9]
+        engine.behaviour = answer(TWO, chunk(half), closes=True)
+        caller = await gateway.connect()
+        got = await ask(caller, stream=True)
+        assert got.payload.startswith(event("one") + event("two") + half + b'\n\ndata: {"error":')
+        assert got.payload.endswith(b"\n\ndata: [DONE]\n\n")
+
+
+async def test_half_an_event_is_no_beginning_and_somebody_else_is_asked(tmp_path: Path) -> None:
+    async with run_engine("engine-a") as a, run_engine("engine-b") as b, run_gateway(tmp_path, a, b) as gateway:
+        half = answer(STREAM_HEAD + chunk(event("one")[:40]), closes=True)
+        a.behaviour = b.behaviour = first_time(half, answer_stream("one", "two"))
+        caller = await gateway.connect()
+        got = await ask(caller, stream=True)
+        assert (got.payload, got.is_whole) == (event("one") + event("two") + b"data: [DONE]\n\n", True)
+        assert (await gateway.last_record()).attempts == 2
 
 
 async def test_a_stream_that_falls_silent_ends_with_a_timeout_in_its_dialect(tmp_path: Path) -> None:
@@ -86,26 +120,35 @@ async def test_a_stream_that_falls_silent_ends_with_a_timeout_in_its_dialect(tmp
         assert (record.code, record.usage_state, record.completion_tokens) == ("backend_timeout", "partial", 2)
 
 
-async def test_a_stream_of_ollama_that_breaks_ends_with_an_error_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", [b"", chunk(line("three")[:20])])
+async def test_a_stream_of_ollama_that_breaks_ends_with_an_error_line(tmp_path: Path, half: bytes) -> None:
     async with run_engine(kind="ollama") as engine, run_gateway(tmp_path, engine) as gateway:
-        engine.behaviour = reset(NDJSON_HEAD + chunk(line("one")), chunk(line("two")))
+        engine.behaviour = reset(NDJSON_HEAD + chunk(line("one")), chunk(line("two")) + half)
         caller = await gateway.connect()
         await caller.send(request("/api/chat", chat()))
         got = await caller.read_answer()
-        *lines, error = got.payload.splitlines()
-        assert lines == [line("one").strip(), line("two").strip()]
+        *lines, error = got.payload.splitlines(keepends=True)
+        assert lines == [line("one"), line("two")]
         assert error.startswith(b'{"error":"the backend failed')
         record = await gateway.last_record()
         assert (record.usage_state, record.completion_tokens) == ("partial", 2)
 
 
-async def test_a_sized_answer_that_breaks_off_is_cut_off_for_the_client(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        answer(sized(chat_answer())[:-10], closes=True),
+        answer(head("Transfer-Encoding: chunked"), chunk(chat_answer()[:-10]), closes=True),
+    ],
+    ids=["sized", "chunked"],
+)
+async def test_a_document_that_breaks_off_is_cut_off_for_the_client(tmp_path: Path, behaviour: Behaviour) -> None:
     """There is no place for words in it: the missing bytes say it."""
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
-        engine.behaviour = answer(sized(chat_answer())[:-10], closes=True)
+        engine.behaviour = behaviour
         caller = await gateway.connect()
         got = await ask(caller)
-        assert (got.status, got.is_whole) == (200, False)
+        assert (got.status, got.payload, got.is_whole) == (200, chat_answer()[:-10], False)
         record = await gateway.last_record()
         assert (record.code, record.usage_state) == ("backend_failed", "partial")
 

@@ -50,6 +50,32 @@ async def lane_of(gateway: Gateway, got: Answer) -> str:
 
 
 @STREAM
+async def test_a_thread_goes_to_no_engine_that_cannot_hold_it(tmp_path: Path, stream: bool) -> None:
+    """The second request is the one that the express way would take."""
+    async with run_engine() as engine:
+        engine.pages["/v1/messages"] = 405, b"{}"
+        engine.behaviour = speaks("hello")
+        async with run_gateway(tmp_path, engine) as gateway:
+            caller = await gateway.connect()
+            for _ in range(2):
+                got = await ask(caller, DIALECTS["anthropic"], stream=stream, thread=None)
+                assert (got.status, got.headers["x-mrproxy-lane"]) == (200, "straight")
+            for _ in range(2):
+                got = await ask(caller, DIALECTS["anthropic"], stream=stream, thread={"id": "thread_1"})
+                assert (got.status, got.json["error"]["details"]["error_code"]) == (400, "thread_unsupported_request")
+            assert [turn.request.path for turn in engine.turns] == ["/v1/messages"] * 2
+
+
+async def test_a_thread_goes_to_anthropic_as_it_is(tmp_path: Path) -> None:
+    async with run_engine(kind="anthropic") as engine, run_gateway(tmp_path, engine) as gateway:
+        engine.behaviour = speaks("hello")
+        caller = await gateway.connect()
+        got = await ask(caller, DIALECTS["anthropic"], thread={"id": "thread_1"})
+        assert (got.status, got.headers["x-mrproxy-lane"]) == (200, "straight")
+        assert engine.turns[0].request.json["thread"] == {"id": "thread_1"}
+
+
+@STREAM
 @pytest.mark.parametrize(
     ("name", "kind", "lane", "path"),
     [

@@ -23,6 +23,10 @@ class CapturingTap:
         self.cuts = inner.cuts
 
     @property
+    def is_mid_event(self) -> bool:
+        return self._inner.is_mid_event
+
+    @property
     def usage(self) -> Usage | None:
         return self._inner.usage
 

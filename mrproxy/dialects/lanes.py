@@ -29,11 +29,14 @@ def choose_lane(
     *,
     is_checked: bool = False,
     has_context_length: bool = False,
+    has_threads: bool = False,
 ) -> Lane:
     """`native`: what the backend serves. `is_checked`: the caller wants its structured output checked on the way out.
 
     `has_context_length`: a context length is configured for the model on this Ollama backend. Only Ollama's own surface
     can say it (`options.num_ctx`); without it a request through `/v1` makes Ollama load the model anew.
+    `has_threads`: the backend is Anthropic's own service, which holds the conversation of a `thread`. Other engines do
+    not know the field, and would answer to the end of a conversation alone; the translating lane says so to the SDKs.
     """
     if surface is Surface.MEDIA:
         return Lane.STRAIGHT  # it never goes where this is not served: `can_serve`
@@ -42,6 +45,8 @@ def choose_lane(
     if has_context_length and surface is not Surface.OLLAMA:
         return Lane.TRANSLATING
     if surface is Surface.RESPONSES and not _is_stateless(body):
+        return Lane.TRANSLATING
+    if surface is Surface.MESSAGES and not has_threads and _has_thread(body):
         return Lane.TRANSLATING
     return Lane.STRAIGHT
 
@@ -61,6 +66,23 @@ def _is_stateless(body: bytes) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return True  # whoever reads it will say what is wrong
     return state.store is False and state.previous_response_id is None
+
+
+_NULL = msgspec.Raw(b"null")
+
+
+class _Threaded(msgspec.Struct, gc=False):
+    thread: msgspec.Raw = _NULL
+
+
+_threaded = msgspec.json.Decoder(_Threaded)
+
+
+def _has_thread(body: bytes) -> bool:
+    try:
+        return _threaded.decode(body).thread != _NULL
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False  # whoever reads it will say what is wrong
 
 
 def can_serve(kind: str, operation: Operation) -> bool:

@@ -49,6 +49,7 @@ class TranslatingTap:
     marker = b""
     tail = b""
     is_aligned = False
+    is_mid_event = False
 
     def __init__(
         self,

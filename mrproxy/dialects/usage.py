@@ -4,8 +4,9 @@ A tap sees the payload (chunk framing already removed). The relay spares it most
 whole chunks, ends with `tap.tail` and does not hold `tap.marker` is neither the usage nor half of it, and passes
 unseen. Whatever else comes goes through `receive_data`, which returns the bytes to forward.
 
-Invariants, tested at every split: the bytes forwarded are the bytes received minus the cut event; a tap that does
-not cut forwards at once; one that cuts holds back at most one incomplete event of at most MAX_HELD_BYTES.
+Invariants, tested at every split: forwarded is what was received, minus the cut event. Of a stream only whole events
+are, so that an error of ours fits in behind them; of a half one at most MAX_HELD_BYTES are held, and a longer one is
+let through. A document is forwarded at once.
 """
 
 import re
@@ -41,6 +42,10 @@ class Tap(Protocol):
     @property
     def is_aligned(self) -> bool:
         """Nothing is held or half seen: the fast path may take over."""
+
+    @property
+    def is_mid_event(self) -> bool:
+        """A part of an event was let through, and its end was not: nothing else fits in now."""
 
     def receive_data(self, payload: bytes) -> bytes:
         """The bytes to forward now."""
@@ -103,6 +108,7 @@ class PassTap:
     marker = b""
     tail = b""
     is_aligned = False
+    is_mid_event = False
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
@@ -147,6 +153,10 @@ class SseTap:
     def is_aligned(self) -> bool:
         return self._is_started and not self._held and not self._is_overlong
 
+    @property
+    def is_mid_event(self) -> bool:
+        return self._is_overlong
+
     def receive_data(self, payload: bytes) -> bytes:
         self._is_started = True
         if self._is_overlong:
@@ -164,7 +174,7 @@ class SseTap:
             kept.append(self._held)
             self._is_overlong = True
             self._held = self._held[-3:]
-        return b"".join(kept) if self.cuts else payload
+        return b"".join(kept)
 
     def _pass_overlong(self, payload: bytes) -> bytes:
         """Forward to the end of an event too long to be held; `_held` is its last bytes, forwarded before."""
@@ -181,9 +191,7 @@ class SseTap:
 
     def finish(self) -> bytes:
         held, self._held = self._held, b""
-        if self._is_overlong or (held and self._is_cut(held)):
-            return b""
-        return held if self.cuts else b""
+        return b"" if self._is_overlong or self._is_cut(held) else held
 
     def receive_whole(self, payload: bytes) -> None:
         self.receive_data(payload)
@@ -194,7 +202,7 @@ class SseTap:
 
     def ping(self) -> bytes:
         """A comment (WHATWG HTML §9.2.6), between two events."""
-        return b"" if self._held or self._is_overlong else PING_COMMENT
+        return b"" if self._is_overlong else PING_COMMENT
 
     def _is_cut(self, event: bytes) -> bool:
         """Look at one complete event; true when it is the usage event and the caller must not see it."""
@@ -227,8 +235,8 @@ def _event_data(event: bytes) -> bytes:
 class NdjsonTap:
     """Ollama's stream: a JSON object per line, counts in the last (`"done":true`; ollama docs/api.md). Cuts nothing.
 
-    The last line of /api/generate holds the whole context as numbers, and the counts after it: of a line that is too
-    long to be held, the end is searched.
+    The last line of /api/generate holds the whole context as numbers, and the counts after it: a line that is too long
+    to be held is let through, and its end is searched.
     """
 
     __slots__ = ("_line", "_skips", "events", "usage")
@@ -246,21 +254,30 @@ class NdjsonTap:
     def is_aligned(self) -> bool:
         return not self._line and not self._skips
 
+    @property
+    def is_mid_event(self) -> bool:
+        return self._skips
+
     def receive_data(self, payload: bytes) -> bytes:
-        lines = (self._line + payload).split(b"\n")
-        self._line = lines.pop()
+        data = self._line + payload
+        begin = len(self._line) if self._skips else 0
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        end = len(data) - len(rest)
         for line in lines:
             self._look(line)
-        if len(self._line) > MAX_HELD_BYTES:
-            self._line = self._line[-_TAIL_BYTES:]
+        if self._skips or len(rest) > MAX_HELD_BYTES:
             self._skips = True
-        return payload
+            rest, end = rest[-_TAIL_BYTES:], len(data)
+        self._line = rest
+        return data[begin:end]
 
     def finish(self) -> bytes:
-        if self._line:
-            self._look(self._line)
-            self._line = b""
-        return b""
+        line, self._line = self._line, b""
+        held = b"" if self._skips else line
+        if line:
+            self._look(line)
+        return held
 
     def receive_whole(self, payload: bytes) -> None:
         self.receive_data(payload)
@@ -291,12 +308,14 @@ class NdjsonTap:
 
 
 class JsonTap:
-    """A JSON document. Forwards everything at once; looks at the document, or its end, when it is complete."""
+    """A JSON document. It looks at the document, or its end, when it is complete."""
 
     __slots__ = ("_dialect", "_pieces", "_size", "events", "usage")
     cuts = False
     marker = b""
     tail = b""
+    is_aligned = False
+    is_mid_event = False
 
     def __init__(self, dialect: str) -> None:
         self._dialect = dialect
@@ -304,10 +323,6 @@ class JsonTap:
         self._size = 0
         self.usage: Usage | None = None
         self.events = 0
-
-    @property
-    def is_aligned(self) -> bool:
-        return False
 
     def receive_data(self, payload: bytes) -> bytes:
         self._pieces.append(payload)

@@ -12,7 +12,8 @@ from mrproxy.wire.http1 import BACKEND_RESPONSE, Repetition, ResponseHead, parse
 _CACHED_HEADS = 256
 MAX_HEAD_BYTES = 65536
 
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+# 529 is Anthropic's own (API reference, "Errors", 2026).
+_REASONS = {**{status.value: status.phrase.encode() for status in HTTPStatus}, 529: b"Overloaded"}
 
 
 class Answer:

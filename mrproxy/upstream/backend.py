@@ -31,6 +31,10 @@ _TTFT_RATE = 0.2
 _FAILURE_RATE = 0.2
 # Per sweep of 0.25 s: a backend that failed is half forgiven after 9 s without traffic.
 _FORGIVING = 0.98
+# Looked at in any case: whether a response is ours to keep, and a message continues a thread, stands in the body
+# (`dialects/lanes.py`).
+_OF_ANTHROPIC = frozenset({Surface.RESPONSES})
+_OF_OTHERS = frozenset({Surface.RESPONSES, Surface.MESSAGES})
 
 
 class Backend:
@@ -76,7 +80,9 @@ class Backend:
 
     def straight(self, model: str) -> frozenset[Surface]:
         """The surfaces whose bytes can pass whatever the request says, without being looked at for this backend."""
-        return frozenset() if self.context_length(model) is not None else self.native - {Surface.RESPONSES}
+        if self.context_length(model) is not None:
+            return frozenset()
+        return self.native - (_OF_ANTHROPIC if self.kind == "anthropic" else _OF_OTHERS)
 
     def context_length(self, model: str) -> int | None:
         """What is configured as `num_ctx` of a public model; only Ollama can be told."""

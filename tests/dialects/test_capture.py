@@ -42,6 +42,13 @@ def test_the_fast_path_never_takes_a_stream_away_from_it(shape):
     assert not tap.is_aligned
 
 
+def test_it_is_within_an_event_where_the_inner_tap_is():
+    tap = CapturingTap(make_tap("openai", Shape.SSE, False), Body(10))
+    assert (tap.receive_data(b"data: "), tap.is_mid_event) == (b"", False)
+    tap.receive_data(b"x" * 70_000)
+    assert tap.is_mid_event
+
+
 def test_a_whole_answer_is_looked_at_and_kept():
     kept = Body(10)
     tap = CapturingTap(make_tap("openai", Shape.JSON, False), kept)

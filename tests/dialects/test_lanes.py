@@ -54,8 +54,31 @@ def test_what_cannot_be_read_is_for_the_engine_to_refuse(body: bytes) -> None:
     assert choose_lane(Surface.RESPONSES, frozenset({Surface.RESPONSES}), body) is Lane.STRAIGHT
 
 
+@pytest.mark.parametrize(
+    ("body", "is_threaded"),
+    [
+        (b'{"thread":{"id":"thread_1"}}', True),
+        (b'{"messages":[],"thread":"new"}', True),
+        (b'{"thread":false}', True),  # whatever it may mean one day
+        (b'{"\\u0074hread":{}}', True),
+        (b'{"thread": null }', False),
+        (b'{"messages":[{"role":"user","content":"a \\"thread\\":1"}],"metadata":{"thread":1}}', False),
+        (b"{}", False),
+        (b'{"thread":', False),
+        (b"[]", False),
+        (b"\xff", False),
+    ],
+)
+def test_a_conversation_that_an_engine_would_have_to_hold_is_not_given_to_one_that_does_not(
+    body: bytes, is_threaded: bool
+) -> None:
+    native = NATIVE["vllm"] | {Surface.MESSAGES}
+    assert choose_lane(Surface.MESSAGES, native, body) is (Lane.TRANSLATING if is_threaded else Lane.STRAIGHT)
+    assert choose_lane(Surface.MESSAGES, NATIVE["anthropic"], body, has_threads=True) is Lane.STRAIGHT
+
+
 def test_other_bodies_are_not_looked_at() -> None:
-    assert choose_lane(Surface.CHAT, NATIVE["vllm"], b'{"store":true}') is Lane.STRAIGHT
+    assert choose_lane(Surface.CHAT, NATIVE["vllm"], b'{"store":true,"thread":{}}') is Lane.STRAIGHT
 
 
 @pytest.mark.parametrize("kind", NATIVE)

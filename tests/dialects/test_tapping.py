@@ -252,7 +252,7 @@ def test_what_failed_has_no_durations() -> None:
 def test_the_fast_path_never_takes_an_answer_away_from_it() -> None:
     tap = tap_of([TextDelta("a")], LAST)
     tap.receive_data(b"x")
-    assert (tap.is_aligned, tap.cuts) == (False, True)
+    assert (tap.is_aligned, tap.is_mid_event, tap.cuts) == (False, False, True)
 
 
 def test_its_content_type_and_its_signs_of_life_are_the_encoders() -> None:

@@ -21,6 +21,7 @@ from mrproxy.dialects.usage import (
 from mrproxy.wire.chunked import count_whole_chunks
 from tests.dialects import golden
 from tests.dialects.golden import Golden
+from tests.dialects.tapped import END_OF_LINE, forward_document, forward_stream
 from tests.fuzzing import fuzz, split_at
 
 _PLACES = st.lists(st.integers(0, 5000), max_size=12)
@@ -50,25 +51,46 @@ def test_byte_by_byte_is_the_same_as_whole(stream: Golden) -> None:
 @fuzz(100)
 @given(stream=st.sampled_from(list(golden.SSE.values())), places=_PLACES, cuts=st.booleans())
 def test_however_a_stream_arrives_it_leaves_the_same(stream: Golden, places: list[int], cuts: bool) -> None:
-    """Invariant: forwarded == received minus the cut event; without cutting, at once and unchanged."""
+    """Invariant: forwarded == received minus the cut event."""
     tap = SseTap(cuts)
     pieces = split_at(stream.data, places)
     if cuts:
         assert forward(tap, pieces) == stream.without_cut
     else:
-        assert [tap.receive_data(piece) for piece in pieces] == pieces
-        assert tap.finish() == b""
+        forward_stream(tap, pieces)
     assert tap.usage == stream.usage
 
 
+@pytest.mark.parametrize("stream", golden.SSE.values(), ids=golden.SSE.keys())
+def test_at_every_split_whole_events_pass_where_nothing_is_cut(stream: Golden) -> None:
+    for place in range(len(stream.data)):
+        tap = SseTap(cuts=False)
+        forward_stream(tap, [stream.data[:place], stream.data[place:]])
+        assert tap.usage == stream.usage
+
+
 @pytest.mark.parametrize("stream", golden.NDJSON.values(), ids=golden.NDJSON.keys())
-def test_ollamas_counts_are_found_at_every_split_and_everything_passes_at_once(stream: Golden) -> None:
+def test_ollamas_counts_are_found_at_every_split_and_whole_lines_pass(stream: Golden) -> None:
     for place in range(len(stream.data)):
         tap = NdjsonTap()
-        pieces = [stream.data[:place], stream.data[place:]]
-        assert [tap.receive_data(piece) for piece in pieces] == pieces
-        assert tap.finish() == b""
+        forward_stream(tap, [stream.data[:place], stream.data[place:]], END_OF_LINE)
         assert (tap.usage, tap.events) == (stream.usage, len(stream.events) - 1)
+
+
+@pytest.mark.parametrize("make", [lambda: SseTap(True), lambda: SseTap(False), NdjsonTap])
+def test_of_a_stream_that_breaks_off_half_an_event_is_never_forwarded(make: Callable[[], Tap]) -> None:
+    stream = golden.VLLM if isinstance(make(), SseTap) else golden.OLLAMA_CHAT
+    first, second = stream.events[:2]
+    for place in range(len(second)):
+        tap = make()
+        assert tap.receive_data(first + second[:place]) == first
+        assert not tap.is_mid_event
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n", b"\n\r"])
+def test_a_clean_end_without_a_blank_line_is_forwarded_to_the_byte(ending: bytes) -> None:
+    for tap, data in ((SseTap(False), b"data: {}"), (SseTap(True), b"data: {}"), (NdjsonTap(), b'{"done":false}')):
+        assert forward(tap, [data[:5], data[5:], ending]) == data + ending
 
 
 @pytest.mark.parametrize("stream", [*golden.SSE.values(), *golden.NDJSON.values()])
@@ -160,6 +182,7 @@ def test_an_overlong_event_passes_and_what_follows_is_still_read(step: int, cuts
         received += len(piece)
         forwarded += len(out[-1])
         assert received - forwarded <= MAX_HELD_BYTES + len(golden.VLLM.events[4])
+        assert tap.ping() == (b"" if tap.is_mid_event else b": ping\n\n")
     out.append(tap.finish())
     cut = golden.VLLM.events[4] if cuts else b""
     assert b"".join(out) == data.replace(cut, b"")
@@ -181,6 +204,8 @@ def test_nothing_is_lost_or_doubled_around_overlong_events(parts: list[bytes], p
         held += len(piece) - len(tap.receive_data(piece))
         assert 0 <= held <= MAX_HELD_BYTES
     assert forward(SseTap(cuts=True), pieces) == data
+    forward_stream(SseTap(cuts=False), pieces)
+    forward_stream(NdjsonTap(), pieces, END_OF_LINE)
 
 
 def tap_anything(data: bytes) -> None:
@@ -244,8 +269,8 @@ def test_no_usage_hides_from_the_fast_path(stream: Golden, places: list[int], jo
 
 
 def test_a_tap_is_aligned_only_between_events() -> None:
-    tap = SseTap(cuts=False)
-    assert not tap.is_aligned  # the first event may be half in the head's read
+    events = SseTap(cuts=False)
+    assert not events.is_aligned  # the first event may be half in the head's read
     for piece, is_aligned in (
         (b"data: {}\n", False),
         (b"\n", True),
@@ -253,14 +278,16 @@ def test_a_tap_is_aligned_only_between_events() -> None:
         (b"ata: {}\r\n\r", False),
         (b"\n", True),
     ):
-        tap.receive_data(piece)
-        assert tap.is_aligned is is_aligned
+        events.receive_data(piece)
+        assert events.is_aligned is is_aligned
     lines = NdjsonTap()
     for piece, is_aligned in ((b"", True), (b"{}", False), (b"\n{", False), (b"}\n", True), (b"x" * 70000, False)):
         lines.receive_data(piece)
         assert lines.is_aligned is is_aligned
-    assert not JsonTap("openai").is_aligned
-    assert not PassTap().is_aligned
+    for tap in (JsonTap("openai"), PassTap()):
+        tap.receive_data(b"{")
+        assert not tap.is_aligned
+        assert not tap.is_mid_event
 
 
 # Ollama's long last line
@@ -276,7 +303,7 @@ def test_counts_behind_a_long_context_are_found(step: int) -> None:
     )
     data = b'{"response":"a","done":false}\n' + last
     tap = NdjsonTap()
-    assert forward(tap, [data[start : start + step] for start in range(0, len(data), step)]) == data
+    forward_stream(tap, [data[start : start + step] for start in range(0, len(data), step)], END_OF_LINE)
     assert (tap.usage, tap.events) == (Usage(29999, 1), 1)
 
 
@@ -315,9 +342,7 @@ def test_usage_is_found_in_documents_of_any_size(size: int, step: int, usage: by
     document = _document(usage, size)
     json.loads(document)
     tap = JsonTap("openai")
-    pieces = [document[start : start + step] for start in range(0, len(document), step)]
-    assert [tap.receive_data(piece) for piece in pieces] == pieces
-    assert tap.finish() == b""
+    forward_document(tap, [document[start : start + step] for start in range(0, len(document), step)])
     assert tap.usage == Usage(11, 3)
 
 

@@ -125,7 +125,8 @@ def test_the_callers_head_can_be_read_and_tells_where_the_time_went() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "line"), [(200, b"200 OK"), (404, b"404 Not Found"), (499, b"499 "), (599, b"599 ")]
+    ("status", "line"),
+    [(200, b"200 OK"), (404, b"404 Not Found"), (499, b"499 "), (529, b"529 Overloaded"), (599, b"599 ")],
 )
 def test_status_lines_have_their_usual_words(status: int, line: bytes) -> None:
     assert status_line(status) == b"HTTP/1.1 " + line + b"\r\n"

@@ -112,7 +112,8 @@ async def test_what_a_backend_serves_by_itself_is_its_kinds_and_what_was_found(t
         async with run_gateway(tmp_path, plain, newer) as gateway:
             assert gateway.backend().native == NATIVE["vllm"]
             assert gateway.backend("engine-b").native == NATIVE["vllm"] | {Surface.MESSAGES}
-            assert gateway.backend("engine-b").straight("m") == NATIVE["vllm"] | {Surface.MESSAGES}
+            # Whether a message continues a thread stands in its body: each is looked at.
+            assert gateway.backend("engine-b").straight("m") == NATIVE["vllm"]
 
 
 async def test_a_configured_context_length_makes_every_request_be_looked_at(tmp_path: Path) -> None:

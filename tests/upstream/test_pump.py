@@ -113,6 +113,45 @@ async def test_a_sized_answer_in_single_bytes_is_the_same_to_the_byte(tmp_path: 
         assert (got.payload, got.headers["content-length"]) == (body, str(len(body)))
 
 
+ENDINGS = [b"", b"\n", b"data: half", b"x" * 70_000]
+
+
+@pytest.mark.parametrize("end", ENDINGS, ids=["blank line", "three ends", "half an event", "a long one"])
+async def test_a_stream_with_a_length_is_the_same_to_the_byte_however_it_ends(tmp_path: Path, end: bytes) -> None:
+    """Its head has gone out with the length before the tap held anything back."""
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        body = event("one") + event("two") + end
+        start = head(f"Content-Length: {len(body)}").replace(b"application/json", b"text/event-stream")
+        caller = await gateway.connect()
+        for place in (1, 30, len(event("one")), len(event("one")) + 30, len(body) - 1):
+            engine.script(answer(start, body[:place], body[place:]))
+            await caller.ask(stream=True, stream_options={"include_usage": True})
+            got = await caller.read_answer()
+            assert (got.payload, got.headers["content-length"], got.is_whole) == (body, str(len(body)), True)
+        assert gateway.stages.counters.upstream_connects == 1
+
+
+async def test_a_stream_with_a_length_that_breaks_off_gives_whole_events_and_no_end(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        start = head("Content-Length: 1000").replace(b"application/json", b"text/event-stream")
+        engine.behaviour = answer(start + event("one") + event("two")[:30], closes=True)
+        got = await ask_once(gateway, stream_options={"include_usage": True})
+        assert (got.payload, got.is_whole) == (event("one"), False)
+
+
+@pytest.mark.parametrize("end", ENDINGS, ids=["blank line", "three ends", "half an event", "a long one"])
+async def test_a_stream_that_ends_cleanly_is_forwarded_to_its_last_byte(tmp_path: Path, end: bytes) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        body = event("one") + event("two") + end
+        for closes, start, pieces in (
+            (False, STREAM_HEAD, (chunk(body[:200]), chunk(body[200:]) if body[200:] else b"", LAST_CHUNK)),
+            (True, STREAM_HEAD.replace(b"Transfer-Encoding: chunked\r\n", b""), (body[:200], body[200:])),
+        ):
+            engine.script(answer(start, *filter(None, pieces), closes=closes))
+            got = await ask_once(gateway, stream_options={"include_usage": True})
+            assert (got.payload, got.is_whole) == (body, True)
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_an_answer_that_ends_with_its_connection_is_framed_for_the_client(tmp_path: Path, version: str) -> None:
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:

@@ -116,15 +116,21 @@ async def test_a_pool_is_straight_for_what_all_its_backends_serve(tmp_path: Path
         assert [pool and pool.straight for pool in pools] == [of_openai, own_a, own_o]
 
 
-async def test_a_surface_that_a_probe_found_is_straight_but_responses_never(tmp_path: Path) -> None:
-    """Whether a Responses request is stateless stands in its body: each is looked at."""
+async def test_what_a_probe_found_is_never_straight_for_every_body(tmp_path: Path) -> None:
+    """Whether a Responses request is stateless, and a message continues a thread, stands in its body."""
     async with run_engine() as engine:
         engine.pages["/v1/messages"] = engine.pages["/v1/responses"] = 405, b"{}"
         async with run_gateway(tmp_path, engine) as gateway:
             pool = gateway.stages.registry.find(Operation.CHAT, "m")
             assert pool is not None
-            assert Surface.MESSAGES in pool.straight
-            assert Surface.RESPONSES in gateway.backend().native - pool.straight
+            assert gateway.backend().native - pool.straight == {Surface.MESSAGES, Surface.RESPONSES}
+
+
+async def test_messages_to_anthropic_itself_are_straight_whatever_they_say(tmp_path: Path) -> None:
+    async with run_engine(kind="anthropic") as engine, run_gateway(tmp_path, engine) as gateway:
+        pool = gateway.stages.registry.find(Operation.MESSAGES, "m")
+        assert pool is not None
+        assert pool.straight == {Surface.MESSAGES}
 
 
 async def test_ollama_takes_a_name_without_its_tag(tmp_path: Path) -> None:

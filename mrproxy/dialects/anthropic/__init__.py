@@ -14,7 +14,7 @@ from mrproxy.dialects.anthropic.fields import NoThreads
 from mrproxy.dialects.anthropic.shallow import decode_messages
 from mrproxy.errors import ProxyError
 
-# "Overloaded" is their 529. Our status stays what it is; the SDK retries both.
+# "Overloaded" is their 529. When we are, our status stays 503; the SDK retries both.
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -23,6 +23,7 @@ _TYPES = {
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
+    529: "overloaded_error",
 }
 _LAST_DATE = 253_402_300_799  # the end of the year 9999
 

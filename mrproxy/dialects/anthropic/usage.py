@@ -59,28 +59,36 @@ class MessagesTap:
     def is_aligned(self) -> bool:
         return self._is_flowing and not self._held
 
+    @property
+    def is_mid_event(self) -> bool:
+        return self._is_overlong
+
     def receive_data(self, payload: bytes) -> bytes:
         if not self.marker:
             self._receive_document(payload)
             return payload
         data = self._held + payload
-        position = 0
+        begin = len(self._held) if self._is_overlong else 0
+        end = 0
         for blank in _BLANK_LINE.finditer(data):
-            self._look(data[position : blank.start()])
-            position = blank.end()
-        self._held = data[position:]
-        if len(self._held) > MAX_HELD_BYTES:
+            self._look(data[end : blank.start()])
+            end = blank.end()
+        self._held = data[end:]
+        if self._is_overlong or len(self._held) > MAX_HELD_BYTES:
             self._is_overlong = True
             self._held = self._held[-3:]  # half a blank line
-        return payload
+            end = len(data)
+        return data[begin:end]
 
     def finish(self) -> bytes:
         held, self._held = self._held, b""
         if not self.marker:
             self.usage = read_usage(held, is_whole=self._size <= MAX_DOCUMENT_BYTES)
-        elif held:
+            return b""
+        out = b"" if self._is_overlong else held
+        if held:
             self._look(held)
-        return b""
+        return out
 
     def receive_whole(self, payload: bytes) -> None:
         self.receive_data(payload)
@@ -96,11 +104,7 @@ class MessagesTap:
 
     def ping(self) -> bytes:
         """Anthropic's own event for it, between two others."""
-        return (
-            b'event: ping\ndata: {"type": "ping"}\n\n'
-            if self.marker and not self._held and not self._is_overlong
-            else b""
-        )
+        return b'event: ping\ndata: {"type": "ping"}\n\n' if self.marker and not self._is_overlong else b""
 
     def _receive_document(self, payload: bytes) -> None:
         self._size += len(payload)

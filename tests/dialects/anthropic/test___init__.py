@@ -6,7 +6,7 @@ import pytest
 
 from mrproxy.canonical.models import Model
 from mrproxy.canonical.request import Operation
-from mrproxy.dialects.anthropic import ANTHROPIC
+from mrproxy.dialects.anthropic import ANTHROPIC, error_type
 from mrproxy.dialects.anthropic.fields import NoThreads
 from mrproxy.dialects.dialect import Dialect
 from mrproxy.errors import Code, ProxyError
@@ -36,6 +36,10 @@ def test_errors_have_anthropics_types(code: Code, kind: str) -> None:
         "error": {"type": kind, "message": "x"},
         "request_id": "id-1",
     }
+
+
+def test_anthropics_own_status_for_overload_has_its_type() -> None:
+    assert error_type(529) == error_type(503) == "overloaded_error"
 
 
 def test_a_refused_thread_is_told_in_the_word_that_the_sdks_look_for() -> None:

@@ -1,4 +1,4 @@
-"""The tap of Anthropic's answers at every split: everything passes at once, the true counts are found."""
+"""The tap of Anthropic's answers at every split: whole events pass, and the true counts are found."""
 
 import json
 from collections.abc import Callable
@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from mrproxy.canonical.exchange import Usage
 from mrproxy.dialects.anthropic.usage import MessagesTap, read_usage
-from mrproxy.dialects.usage import MAX_DOCUMENT_BYTES, Tap
+from mrproxy.dialects.usage import MAX_DOCUMENT_BYTES, MAX_HELD_BYTES, Tap
 from mrproxy.wire.chunked import count_whole_chunks
 from tests.dialects.anthropic import golden
 from tests.dialects.anthropic.golden import Golden
+from tests.dialects.tapped import forward_document, forward_stream
 from tests.fuzzing import fuzz, split_at
 
 every_stream = pytest.mark.parametrize("stream", golden.STREAMS.values(), ids=golden.STREAMS.keys())
@@ -20,13 +21,11 @@ _PLACES = st.lists(st.integers(0, 5000), max_size=12)
 
 
 def forward(tap: Tap, pieces: list[bytes]) -> None:
-    for piece in pieces:
-        assert tap.receive_data(piece) == piece
-    assert tap.finish() == b""
+    (forward_stream if tap.marker else forward_document)(tap, pieces)
 
 
 @every_stream
-def test_counts_are_found_at_every_split_and_everything_passes_at_once(stream: Golden) -> None:
+def test_counts_are_found_at_every_split_and_whole_events_pass(stream: Golden) -> None:
     for place in range(len(stream.data)):
         tap = MessagesTap(is_stream=True)
         forward(tap, [stream.data[:place], stream.data[place:]])
@@ -46,7 +45,7 @@ def test_byte_by_byte_is_the_same_as_whole(stream: Golden) -> None:
 @fuzz(100)
 @given(stream=st.sampled_from(list(golden.STREAMS.values())), places=_PLACES)
 def test_however_a_stream_arrives_its_counts_are_the_same(stream: Golden, places: list[int]) -> None:
-    """Invariant: forwarded == received, at once; usage and events do not depend on the cuts."""
+    """Invariant: forwarded == received; usage and events do not depend on the cuts."""
     tap = MessagesTap(is_stream=True)
     forward(tap, split_at(stream.data, places))
     assert (tap.usage, tap.events) == (stream.usage, stream.deltas)
@@ -66,6 +65,27 @@ def test_of_an_aborted_stream_the_last_counts_are_known(seen: int, usage: Usage 
     tap = MessagesTap(is_stream=True)
     forward(tap, [b"".join(golden.CUMULATIVE.events[:seen])])
     assert (tap.usage, tap.events) == (usage, events)
+
+
+@every_stream
+def test_of_a_stream_that_breaks_off_half_an_event_is_never_forwarded(stream: Golden) -> None:
+    first, second = stream.events[:2]
+    for place in range(len(second)):
+        tap = MessagesTap(is_stream=True)
+        assert tap.receive_data(first + second[:place]) == first
+        assert not tap.is_mid_event
+
+
+def test_a_ping_comes_between_two_events_and_never_within_one() -> None:
+    tap = MessagesTap(is_stream=True)
+    assert tap.ping().startswith(b"event: ping\n")
+    tap.receive_data(b"event: content_block_delta\n")  # held back: nothing is begun
+    assert tap.ping()
+    tap.receive_data(b"data: " + b"x" * MAX_HELD_BYTES)
+    assert (tap.is_mid_event, tap.ping()) == (True, b"")
+    tap.receive_data(b"\n\n")
+    assert tap.ping()
+    assert not MessagesTap(is_stream=False).ping()
 
 
 def test_zeros_at_the_start_are_not_counts() -> None:
@@ -127,7 +147,7 @@ def test_all_of_a_stream_and_of_a_short_document_is_shown() -> None:
 
 
 def feed_taps(data: bytes) -> None:
-    """Invariant: everything is forwarded at once; the tap never raises."""
+    """Invariant: everything is forwarded; the tap never raises."""
     for is_stream in (True, False):
         forward(MessagesTap(is_stream), [data[:7], data[7:]])
 

@@ -1,4 +1,4 @@
-"""The tap of the straight lane at every split: everything passes at once, the usage is found.
+"""The tap of the straight lane at every split: whole events pass, and the usage is found.
 
 Streams: OpenAI API reference, "Streaming events" (2026), keys in its order; vLLM writes them sorted, and its own
 `response.reasoning_part.added` (vllm `tests/entrypoints/openai/responses`, 2026).
@@ -16,6 +16,7 @@ from mrproxy.canonical.exchange import Usage
 from mrproxy.dialects.responses.usage import ResponsesTap, read_usage
 from mrproxy.dialects.usage import MAX_DOCUMENT_BYTES, MAX_HELD_BYTES
 from mrproxy.wire.chunked import count_whole_chunks
+from tests.dialects.tapped import forward_document, forward_stream
 from tests.fuzzing import fuzz, mutated, split_at
 
 _USAGE = {
@@ -75,13 +76,11 @@ FOUND = Usage(11, 3)
 
 
 def forward(tap: ResponsesTap, pieces: list[bytes]) -> None:
-    """Everything passes at once."""
-    assert [tap.receive_data(piece) for piece in pieces] == pieces
-    assert tap.finish() == b""
+    (forward_stream if tap.marker else forward_document)(tap, pieces)
 
 
 @pytest.mark.parametrize("events", _STREAMS)
-def test_at_every_split_everything_passes_and_the_usage_is_found(events: list[bytes]) -> None:
+def test_at_every_split_whole_events_pass_and_the_usage_is_found(events: list[bytes]) -> None:
     data = b"".join(events)
     for place in range(len(data)):
         tap = ResponsesTap(is_stream=True)
@@ -118,14 +117,30 @@ def test_the_last_event_without_its_blank_line_is_read() -> None:
     assert tap.usage == FOUND
 
 
+def test_of_a_stream_that_breaks_off_half_an_event_is_never_forwarded() -> None:
+    first, second = stream()[:2]
+    for place in range(len(second)):
+        tap = ResponsesTap(is_stream=True)
+        assert tap.receive_data(first + second[:place]) == first
+        assert not tap.is_mid_event
+
+
+def test_a_ping_comes_between_two_events_and_never_within_one() -> None:
+    tap = ResponsesTap(is_stream=True)
+    tap.receive_data(b"event: response.created\n")  # held back: nothing is begun
+    assert tap.ping() == b": ping\n\n"
+    tap.receive_data(b"data: " + b"x" * MAX_HELD_BYTES)
+    assert (tap.is_mid_event, tap.ping()) == (True, b"")
+    tap.receive_data(b"\n\n")
+    assert tap.ping()
+    assert not ResponsesTap(is_stream=False).ping()
+
+
 @pytest.mark.parametrize("step", [1000, 4096, 65536, 10**6])
 def test_the_usage_of_a_long_answer_is_found_and_little_is_held(step: int) -> None:
     data = b"".join(stream(text="x" * 200_000))
     tap = ResponsesTap(is_stream=True)
-    for start in range(0, len(data), step):
-        tap.receive_data(data[start : start + step])
-        assert len(tap._held) <= MAX_HELD_BYTES
-    tap.finish()
+    forward(tap, [data[start : start + step] for start in range(0, len(data), step)])
     assert (tap.usage, tap.events) == (FOUND, 3)
 
 
