@@ -367,7 +367,7 @@ class BrokenSocket:
 
 async def test_a_connection_that_breaks_while_the_request_is_sent_is_tried_again(tmp_path: Path) -> None:
     async with warm_gateway(tmp_path) as scene:
-        connection = scene.gateway.backend().pool._idle[-1]
+        connection = scene.gateway.backend().pool.idle[-1]
         connection.sock = BrokenSocket(connection.sock, BrokenPipeError())  # type: ignore[assignment]
         count = len(scene.engine.turns)
         assert (await ask(scene.caller)).payload == BODY
@@ -621,7 +621,7 @@ async def test_a_backend_that_a_reload_takes_away_may_finish_or_is_left_for_anot
 
 def narrow(scene: Scene) -> None:
     """The pooled connection's socket takes a few kilobytes at a time."""
-    scene.gateway.backend().pool._idle[-1].sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    scene.gateway.backend().pool.idle[-1].sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
 
 
 LONG = "x" * 60_000
