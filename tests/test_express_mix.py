@@ -67,7 +67,9 @@ async def use(gateway: Gateway, chance: random.Random) -> None:
     """One client's life: some requests, each awaited for a while; then it leaves, well or badly."""
     caller = await gateway.connect(receive_bytes=chance.choice([0, 0, 4096]))
     for _ in range(chance.randrange(1, 30)):
-        data = request("/v1/chat/completions", chance.choice(BODIES)) * chance.choice([1, 1, 1, 2])
+        data = request("/v1/chat/completions", chance.choice(BODIES))
+        if len(data) < 10_000:  # a pipelined body that fills the receive window keeps the FIN behind it, and so unseen
+            data *= chance.choice([1, 1, 1, 2])
         pieces = chance.choice([[data], [data], [data], [data[:50], data[50:]]])
         try:
             with trio.move_on_after(0.2) as patience:
