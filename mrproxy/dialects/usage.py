@@ -20,11 +20,11 @@ from mrproxy.canonical.exchange import Usage
 MAX_HELD_BYTES = 65536
 # A JSON answer up to here is read as a document; of a longer one (embeddings) only the end is searched.
 MAX_DOCUMENT_BYTES = 65536
-_TAIL_BYTES = 4096
+TAIL_BYTES = 4096
 PING_COMMENT = b": ping\n\n"
 _ERROR = b'{"error"'
 _NO_TOKENS = (b"data: [DONE]", b"data: " + _ERROR)
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
 
 class Tap(Protocol):
@@ -65,16 +65,16 @@ class Tap(Protocol):
 
 
 # Whatever an engine says, the ledger and the journal get a number that fits them.
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class _OpenAIUsage(msgspec.Struct, gc=False):
     """The newer names are those of images, speech and transcriptions (OpenAI API reference, 2026)."""
 
-    prompt_tokens: _Count | None = None
-    completion_tokens: _Count | None = None
-    input_tokens: _Count | None = None
-    output_tokens: _Count | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
 
 
 class _OpenAIAnswer(msgspec.Struct):
@@ -89,15 +89,15 @@ class _OpenAIDocument(msgspec.Struct, gc=False):
 
 
 class _OllamaAnswer(msgspec.Struct, gc=False):
-    prompt_eval_count: _Count | None = None
-    eval_count: _Count | None = None
+    prompt_eval_count: Count | None = None
+    eval_count: Count | None = None
     done: bool | None = None
 
 
 _openai_answer = msgspec.json.Decoder(_OpenAIAnswer)
 _openai_document = msgspec.json.Decoder(_OpenAIDocument)
 _ollama_answer = msgspec.json.Decoder(_OllamaAnswer)
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class PassTap:
@@ -124,7 +124,7 @@ class PassTap:
         pass
 
     def skip(self, rest: int) -> int:
-        return max(0, rest - _TAIL_BYTES)
+        return max(0, rest - TAIL_BYTES)
 
     def ping(self) -> bytes:
         return b""
@@ -164,7 +164,7 @@ class SseTap:
         data = self._held + payload
         kept: list[bytes] = []
         position = 0
-        for blank in _BLANK_LINE.finditer(data):
+        for blank in BLANK_LINE.finditer(data):
             event = data[position : blank.end()]
             position = blank.end()
             if not self._is_cut(event):
@@ -179,7 +179,7 @@ class SseTap:
     def _pass_overlong(self, payload: bytes) -> bytes:
         """Forward to the end of an event too long to be held; `_held` is its last bytes, forwarded before."""
         probe = self._held + payload
-        blank = _BLANK_LINE.search(probe)
+        blank = BLANK_LINE.search(probe)
         if blank is None:
             self._held = probe[-3:]
             return payload
@@ -215,8 +215,8 @@ class SseTap:
                 self.events += 1
             return False
         try:
-            answer = _openai_answer.decode(_event_data(event))
-        except _UNREADABLE:
+            answer = _openai_answer.decode(event_data(event))
+        except UNREADABLE:
             self.events += 1
             return False
         if answer.usage is None:
@@ -226,7 +226,7 @@ class SseTap:
         return self.cuts and answer.choices is not None and not answer.choices
 
 
-def _event_data(event: bytes) -> bytes:
+def event_data(event: bytes) -> bytes:
     """The data lines of an SSE event, joined (WHATWG HTML §9.2.6)."""
     lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
     return lines[0] if len(lines) == 1 else b"\n".join(lines)
@@ -268,7 +268,7 @@ class NdjsonTap:
             self._look(line)
         if self._skips or len(rest) > MAX_HELD_BYTES:
             self._skips = True
-            rest, end = rest[-_TAIL_BYTES:], len(data)
+            rest, end = rest[-TAIL_BYTES:], len(data)
         self._line = rest
         return data[begin:end]
 
@@ -298,7 +298,7 @@ class NdjsonTap:
         elif self.marker in line:
             try:
                 last = _ollama_answer.decode(line)
-            except _UNREADABLE:
+            except UNREADABLE:
                 last = _OllamaAnswer()
             if last.done:
                 self.usage = Usage(last.prompt_eval_count, last.eval_count)
@@ -328,7 +328,7 @@ class JsonTap:
         self._pieces.append(payload)
         self._size += len(payload)
         if self._size > MAX_DOCUMENT_BYTES and len(self._pieces) > 1:
-            self._pieces = [b"".join(self._pieces)[-_TAIL_BYTES:]]
+            self._pieces = [b"".join(self._pieces)[-TAIL_BYTES:]]
         return payload
 
     def finish(self) -> bytes:
@@ -342,11 +342,11 @@ class JsonTap:
 
     def skip(self, rest: int) -> int:
         """All but the end, of a document that is too long to be read whole."""
-        if self._size + rest <= MAX_DOCUMENT_BYTES or rest <= _TAIL_BYTES:
+        if self._size + rest <= MAX_DOCUMENT_BYTES or rest <= TAIL_BYTES:
             return 0
         self._pieces = []
-        self._size += rest - _TAIL_BYTES
-        return rest - _TAIL_BYTES
+        self._size += rest - TAIL_BYTES
+        return rest - TAIL_BYTES
 
     def ping(self) -> bytes:
         return b""
@@ -356,7 +356,7 @@ def read_whole(document: bytes, dialect: str) -> Usage | None:
     """The usage in a JSON answer of any size."""
     if len(document) <= MAX_DOCUMENT_BYTES:
         return read_usage(document, dialect, is_whole=True)
-    return read_usage(document[-_TAIL_BYTES:], dialect, is_whole=False)
+    return read_usage(document[-TAIL_BYTES:], dialect, is_whole=False)
 
 
 def read_usage(document: bytes, dialect: str, *, is_whole: bool) -> Usage | None:
@@ -376,7 +376,7 @@ def read_usage(document: bytes, dialect: str, *, is_whole: bool) -> Usage | None
                 end, b"input_tokens", b"output_tokens"
             )
         found = _openai_document.decode(document).usage
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return _read_counts(found) if found is not None else None
 
@@ -390,9 +390,13 @@ def _read_counts(usage: _OpenAIUsage) -> Usage | None:
     return None
 
 
-def _find_counts(text: bytes, *names: bytes) -> Usage | None:
-    """Prompt and completion counts by name, in a piece of JSON that cannot be parsed. Quotes in strings are escaped,
-    so that a name in its own quotes is a key."""
-    found = [re.search(rb'"%b"\s*:\s*(\d{1,15})(?!\d)' % name, text) for name in names]
-    prompt, completion = (int(match[1]) if match is not None else None for match in found)
+def _find_counts(text: bytes, prompt_name: bytes, completion_name: bytes) -> Usage | None:
+    """Both counts by name, in a piece of JSON that cannot be parsed."""
+    prompt, completion = search_count(text, prompt_name), search_count(text, completion_name)
     return Usage(prompt, completion) if prompt is not None or completion is not None else None
+
+
+def search_count(text: bytes, name: bytes, begin: int = 0) -> int | None:
+    """A count by its name, behind `begin`. Quotes in strings are escaped, so that a name in its own quotes is a key."""
+    found = re.compile(rb'"%b"\s*:\s*(\d{1,15})(?!\d)' % name).search(text, begin)
+    return int(found[1]) if found is not None else None

@@ -6,25 +6,19 @@ long, and of a long one the end is searched, where the API writes `usage` (OpenA
 Read first: `dialects/usage.py`, for what a tap is to the relay.
 """
 
-import re
-from typing import Annotated
-
 import msgspec
 
 from mrproxy.canonical.exchange import Usage
-from mrproxy.dialects.usage import MAX_DOCUMENT_BYTES, MAX_HELD_BYTES, PING_COMMENT
+from mrproxy.dialects.event_tap import EventTap
+from mrproxy.dialects.usage import UNREADABLE, Count, event_data, search_count
 
 # After `usage` come at most a user's name and 16 pairs of metadata of 64 and 512 characters.
-_TAIL_BYTES = 16384
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_END_BYTES = 16384
 
 
 class _Counts(msgspec.Struct, gc=False):
-    input_tokens: _Count | None = None
-    output_tokens: _Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -39,107 +33,36 @@ _event = msgspec.json.Decoder(_Event)
 _document = msgspec.json.Decoder(_Response)
 
 
-class ResponsesTap:
+class ResponsesTap(EventTap):
     """Both shapes of an answer. The relay's fast path begins with the first delta and ends with the event that has the
     usage, so that what it counts by chunks are deltas and, where an item ends, the three events that say so.
     """
 
-    __slots__ = ("_held", "_is_flowing", "_is_overlong", "_size", "events", "marker", "tail", "usage")
-    cuts = False
+    __slots__ = ()
+    document_end_bytes = event_end_bytes = _END_BYTES
 
-    def __init__(self, is_stream: bool) -> None:
-        self.marker = b'"usage"' if is_stream else b""
-        self.tail = b"\n\n\r\n" if is_stream else b""
-        self.usage: Usage | None = None
-        self.events = 0
-        self._held = b""
-        self._size = 0
-        self._is_flowing = False
-        self._is_overlong = False
-
-    @property
-    def is_aligned(self) -> bool:
-        return self._is_flowing and not self._held
-
-    @property
-    def is_mid_event(self) -> bool:
-        return self._is_overlong
-
-    def receive_data(self, payload: bytes) -> bytes:
-        if not self.marker:
-            self._receive_document(payload)
-            return payload
-        data = self._held + payload
-        begin = len(self._held) if self._is_overlong else 0
-        end = 0
-        for blank in _BLANK_LINE.finditer(data):
-            self._look(data[end : blank.start()])
-            end = blank.end()
-        self._held = data[end:]
-        if self._is_overlong or len(self._held) > MAX_HELD_BYTES:
-            self._is_overlong = True
-            self._held = self._held[-_TAIL_BYTES:]
-            end = len(data)
-        return data[begin:end]
-
-    def finish(self) -> bytes:
-        held, self._held = self._held, b""
-        if not self.marker:
-            self.usage = read_usage(held, is_whole=self._size <= MAX_DOCUMENT_BYTES)
-            return b""
-        out = b"" if self._is_overlong else held
-        if held:
-            self._look(held)
-        return out
-
-    def receive_whole(self, payload: bytes) -> None:
-        self.receive_data(payload)
-        self.finish()
-
-    def skip(self, rest: int) -> int:
-        """All but the end, of a document that is too long to be read whole."""
-        if self.marker or self._size + rest <= MAX_DOCUMENT_BYTES or rest <= _TAIL_BYTES:
-            return 0
-        self._held = b""
-        self._size += rest - _TAIL_BYTES
-        return rest - _TAIL_BYTES
-
-    def ping(self) -> bytes:
-        """A comment, between two events."""
-        return PING_COMMENT if self.marker and not self._is_overlong else b""
-
-    def _receive_document(self, payload: bytes) -> None:
-        self._size += len(payload)
-        self._held += payload
-        if len(self._held) > MAX_DOCUMENT_BYTES:
-            self._held = self._held[-_TAIL_BYTES:]
-
-    def _look(self, event: bytes) -> None:
-        """At one complete event, or at the end of one that was too long to be held."""
-        if self._is_overlong:
-            self._is_overlong = False
-            self.usage = _search(event) or self.usage
-            self._is_flowing = False
-        elif b'.delta"' in event:
+    def read_event(self, event: bytes) -> None:
+        if b'.delta"' in event:
             self._is_flowing = True
             self.events += 1
         elif self.marker in event:
             self._is_flowing = False
             self.usage = _read(event) or self.usage
 
+    def read_overlong(self, end: bytes) -> None:
+        self.usage = _search(end) or self.usage
+        self._is_flowing = False
+
+    def read_document(self, document: bytes, *, is_whole: bool) -> Usage | None:
+        return read_usage(document, is_whole=is_whole)
+
 
 def _read(event: bytes) -> Usage | None:
     try:
-        response = _event.decode(_event_data(event)).response
-    except _UNREADABLE:
+        response = _event.decode(event_data(event)).response
+    except UNREADABLE:
         return None
     return _usage(response.usage) if response is not None and response.usage is not None else None
-
-
-def _event_data(event: bytes) -> bytes:
-    """The data lines of an SSE event, joined (WHATWG HTML §9.2.6)."""
-    lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
-    return lines[0] if len(lines) == 1 else b"\n".join(lines)
 
 
 def _usage(counts: _Counts) -> Usage | None:
@@ -154,20 +77,15 @@ def read_usage(document: bytes, *, is_whole: bool) -> Usage | None:
         return _search(document)
     try:
         counts = _document.decode(document).usage
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return _usage(counts) if counts is not None else None
 
 
 def _search(text: bytes) -> Usage | None:
-    """Counts by name, behind the last `usage` of a piece of JSON that cannot be parsed. Quotes in strings are escaped,
-    so that a name in its own quotes is a key."""
+    """Behind the last `usage` of a piece of JSON that cannot be parsed."""
     place = text.rfind(b'"usage"')
     if place < 0:
         return None
-    found = [re.compile(rb'"%b"\s*:\s*(\d{1,15})(?!\d)' % name).search(text, place) for name in _NAMES]
-    prompt, completion = (int(match[1]) if match is not None else None for match in found)
+    prompt, completion = search_count(text, b"input_tokens", place), search_count(text, b"output_tokens", place)
     return Usage(prompt, completion) if prompt is not None or completion is not None else None
-
-
-_NAMES = (b"input_tokens", b"output_tokens")
