@@ -176,10 +176,9 @@ class ThinkingWish(msgspec.Struct, frozen=True):
 # Requests
 
 
-class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat, whatever the caller's dialect.
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """What every request to a model may say.
 
-    `include_usage`: the caller wants usage in its stream (dialects that always have it: True).
     `context_length` is Ollama's `num_ctx`. `engine_options`: Ollama `options` without a canonical name.
     `extras`: top-level fields that the dialect's decoder does not know, by name; an encoder passes on those that its
     engine may know and warns of the others.
@@ -187,15 +186,6 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
-    messages: tuple[Message, ...]
-    tools: tuple[Tool, ...] = ()
-    tool_choice: ToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    sampling: Sampling = Sampling()
-    response_format: ResponseFormat | None = None
-    thinking: ThinkingWish | None = None
-    streams: bool = False
-    include_usage: bool = True
     user: str | None = None
     keep_alive: msgspec.Raw | None = None
     context_length: int | None = None
@@ -204,14 +194,35 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
+class Generating(Asking, frozen=True, kw_only=True):
+    """What a request for new text may say.
+
+    `include_usage`: the caller wants usage in its stream (dialects that always have it: True).
+    """
+
+    sampling: Sampling = Sampling()
+    response_format: ResponseFormat | None = None
+    thinking: ThinkingWish | None = None
+    streams: bool = False
+    include_usage: bool = True
+
+
+class ChatRequest(Generating, frozen=True, kw_only=True):
+    """A chat, whatever the caller's dialect."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+
+
+class TextRequest(Generating, frozen=True, kw_only=True):
     """A completion: OpenAI's /v1/completions and Ollama's /api/generate.
 
     `prompts`: text or token ids, one or many. `raw`: no chat template is to be applied (always so in /v1/completions;
     in /api/generate only if asked). `context`: Ollama's token ids of an earlier answer.
     """
 
-    model: str
     prompts: tuple[str | tuple[int, ...], ...]
     raw: bool
     suffix: str | None = None
@@ -221,31 +232,13 @@ class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[Image, ...] = ()
     echo: bool | None = None
     best_of: int | None = None
-    sampling: Sampling = Sampling()
-    response_format: ResponseFormat | None = None
-    thinking: ThinkingWish | None = None
-    streams: bool = False
-    include_usage: bool = True
-    user: str | None = None
-    keep_alive: msgspec.Raw | None = None
-    context_length: int | None = None
-    engine_options: dict[str, msgspec.Raw] = {}
-    extras: dict[str, msgspec.Raw] = {}
-    warnings: tuple[str, ...] = ()
 
 
-class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
+class EmbeddingRequest(Asking, frozen=True, kw_only=True):
     """`is_single`: the caller gave one text, not a list. `wants_base64`: OpenAI's packed little-endian float32."""
 
-    model: str
     inputs: tuple[str | tuple[int, ...], ...]
     is_single: bool = False
     dimensions: int | None = None
     wants_base64: bool = False
     truncate: bool | None = None
-    user: str | None = None
-    keep_alive: msgspec.Raw | None = None
-    context_length: int | None = None
-    engine_options: dict[str, msgspec.Raw] = {}
-    extras: dict[str, msgspec.Raw] = {}
-    warnings: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ means a chat. `/v1/completions` to an engine that has no completions (Anthropic'
 text is then an answer to the prompt and not its continuation.
 """
 
-from mrproxy.canonical.conversation import ChatRequest, Message, Part, Role, Text, TextRequest
+from mrproxy.canonical.conversation import ChatRequest, Generating, Message, Part, Role, Text, TextRequest
 from mrproxy.errors import ClientError, Code
 
 
@@ -33,21 +33,8 @@ def as_chat(request: TextRequest) -> ChatRequest:
     warnings = request.warnings
     if request.raw:
         warnings += ("the prompt is sent as a chat message: this backend has no completions",)
-    return ChatRequest(
-        model=request.model,
-        messages=messages,
-        sampling=request.sampling,
-        response_format=request.response_format,
-        thinking=request.thinking,
-        streams=request.streams,
-        include_usage=request.include_usage,
-        user=request.user,
-        keep_alive=request.keep_alive,
-        context_length=request.context_length,
-        engine_options=request.engine_options,
-        extras=request.extras,
-        warnings=warnings,
-    )
+    shared = {name: getattr(request, name) for name in Generating.__struct_fields__}
+    return ChatRequest(messages=messages, **shared | {"warnings": warnings})
 
 
 def _refusal(field: str, what: str) -> ClientError:
