@@ -20,17 +20,16 @@ from mrproxy.canonical.deltas import (
     Report,
     TextDelta,
     ThinkingDelta,
-    TokenReport,
     ToolCallArguments,
     ToolCallBegin,
 )
 from mrproxy.dialects.codec import AnswerContext
 from mrproxy.dialects.openai.calls import Calls, Fragment, Function, call_prefix
-from mrproxy.dialects.openai.chunks import ChunkWriter, encode, write_finish, write_head
+from mrproxy.dialects.openai.chunks import ChunkWriter, DocumentWriter, encode, write_finish, write_head
 from mrproxy.dialects.openai.logprobs import join_logprobs, read_logprobs
 from mrproxy.dialects.openai.sse import MAX_HELD_BYTES
 from mrproxy.dialects.openai.streams import BrokenAnswer, Document, Ends, EventStream, Head
-from mrproxy.dialects.openai.tokens import write_usage
+from mrproxy.dialects.usage import PING_COMMENT
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -179,7 +178,7 @@ class ChatStreamEncoder:
         return self._writer.finish()
 
     def ping(self) -> bytes:
-        return b": ping\n\n"
+        return PING_COMMENT
 
 
 def _call(delta: ToolCallBegin) -> bytes:
@@ -234,45 +233,34 @@ class ChatDocumentEncoder:
     content_type = b"application/json"
 
     def __init__(self, context: AnswerContext) -> None:
-        self._context = context
-        self._messages: dict[int, _Message] = {0: _Message()}
-        self._tokens: TokenReport | None = None
+        self._writer = DocumentWriter(write_head(context, "chatcmpl", "chat.completion"), _Message)
 
     def send(self, deltas: Sequence[Delta]) -> bytes:
+        message = self._writer.choice
         for delta in deltas:
             match delta:
                 case TextDelta():
-                    self._message(delta.choice).text.append(delta.text)
+                    message(delta.choice).text.append(delta.text)
                 case ThinkingDelta():
-                    self._message(delta.choice).thinking.append(delta.text)
+                    message(delta.choice).thinking.append(delta.text)
                 case RefusalDelta():
-                    self._message(delta.choice).refusal.append(delta.text)
+                    message(delta.choice).refusal.append(delta.text)
                 case ToolCallBegin():
-                    self._message(delta.choice).calls[delta.call] = (delta, [])
+                    message(delta.choice).calls[delta.call] = (delta, [])
                 case ToolCallArguments():
-                    self._message(delta.choice).calls[delta.call][1].append(delta.fragment)
+                    message(delta.choice).calls[delta.call][1].append(delta.fragment)
                 case Logprobs():
-                    self._message(delta.choice).logprobs.append(delta.content)
+                    message(delta.choice).logprobs.append(delta.content)
                 case Finish():
-                    self._message(delta.choice).finish = delta
+                    message(delta.choice).finish = delta
                 case Report():
-                    self._tokens = delta.tokens
+                    self._writer.tokens = delta.tokens
                 case _:
                     pass  # see the module's docstring
         return b""
 
-    def _message(self, choice: int) -> _Message:
-        message = self._messages.get(choice)
-        if message is None:
-            message = self._messages[choice] = _Message()
-        return message
-
     def finish(self) -> bytes:
-        document = write_head(self._context, "chatcmpl", "chat.completion")
-        document["choices"] = [message.write(index) for index, message in sorted(self._messages.items())]
-        if self._tokens is not None:
-            document["usage"] = write_usage(self._tokens)
-        return encode(document)
+        return self._writer.finish()
 
     def ping(self) -> bytes:
         return b""

@@ -1,8 +1,12 @@
-"""Pure. What chats and completions share of a caller's answer: its head, its choices' frames, its last words.
+"""Pure. What chats and completions share of a caller's answer: its head, its choices, its last words, in a
+stream and in a document.
 
 The constant part of a chunk is made once per choice. A stop sequence is told as vLLM tells it, in `stop_reason`.
 Sources: OpenAI API reference, "Chat completion chunk object", "Completion object" (2026).
 """
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -83,3 +87,36 @@ class ChunkWriter:
         if self._include_usage and self.tokens is not None:
             usage = b'%b,"choices":[],"usage":%b}\n\n' % (self._start, encode(write_usage(self.tokens)))
         return usage + b"data: [DONE]\n\n"
+
+
+class Growing(Protocol):
+    """One choice of a document, until that is written."""
+
+    def write(self, index: int) -> dict[str, object]: ...
+
+
+C = TypeVar("C", bound=Growing)
+
+
+class DocumentWriter(Generic[C]):
+    """`new`: an empty choice; the first is there in any case. `tokens`: to be told, if there are any."""
+
+    __slots__ = ("_choices", "_head", "_new", "tokens")
+
+    def __init__(self, head: dict[str, object], new: Callable[[], C]) -> None:
+        self._head = head
+        self._new = new
+        self._choices: dict[int, C] = {0: new()}
+        self.tokens: TokenReport | None = None
+
+    def choice(self, index: int) -> C:
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = self._new()
+        return choice
+
+    def finish(self) -> bytes:
+        document = {**self._head, "choices": [choice.write(index) for index, choice in sorted(self._choices.items())]}
+        if self.tokens is not None:
+            document["usage"] = write_usage(self.tokens)
+        return encode(document)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import msgspec
 
 from mrproxy.canonical.conversation import FormatKind, ResponseFormat, TextRequest
-from mrproxy.canonical.deltas import Delta, Finish, FinishReason, Logprobs, Report, TextDelta, TokenReport
+from mrproxy.canonical.deltas import Delta, Finish, FinishReason, Logprobs, Report, TextDelta
 from mrproxy.dialects.codec import AnswerContext, Encoded, Target
-from mrproxy.dialects.openai.chunks import ChunkWriter, encode, write_finish, write_head
+from mrproxy.dialects.openai.chunks import ChunkWriter, DocumentWriter, encode, write_finish, write_head
 from mrproxy.dialects.openai.engines import Engine, engine_of
 from mrproxy.dialects.openai.fields import decode, ignore, invalid, left_over, members, missing, pass_on
 from mrproxy.dialects.openai.formats import Format, read_format, write_format
@@ -20,7 +20,7 @@ from mrproxy.dialects.openai.logprobs import as_completion, join_logprobs, read_
 from mrproxy.dialects.openai.requests import StreamOptions, stream_warnings
 from mrproxy.dialects.openai.sampling import Sampled, read_sampling, write_engine_wishes, write_sampling
 from mrproxy.dialects.openai.streams import Document, Ends, EventStream, Head
-from mrproxy.dialects.openai.tokens import write_usage
+from mrproxy.dialects.usage import PING_COMMENT
 
 _ANY_OBJECT = msgspec.Raw(b'{"type":"object"}')
 
@@ -256,7 +256,7 @@ class TextStreamEncoder:
         return self._writer.finish()
 
     def ping(self) -> bytes:
-        return b": ping\n\n"
+        return PING_COMMENT
 
 
 class _Completion:
@@ -290,38 +290,26 @@ class TextDocumentEncoder:
     content_type = b"application/json"
 
     def __init__(self, context: AnswerContext) -> None:
-        self._context = context
-        self._choices: dict[int, _Completion] = {0: _Completion()}
-        self._tokens: TokenReport | None = None
+        self._writer = DocumentWriter(write_head(context, "cmpl", "text_completion"), _Completion)
 
     def send(self, deltas: Sequence[Delta]) -> bytes:
         for delta in deltas:
             match delta:
                 case TextDelta():
-                    self._choice(delta.choice).receive(delta)
+                    self._writer.choice(delta.choice).receive(delta)
                 case Logprobs():
-                    choice = self._choice(delta.choice)
+                    choice = self._writer.choice(delta.choice)
                     choice.logprobs.append(as_completion(delta.content, choice.start))
                 case Finish():
-                    self._choice(delta.choice).finish = _plain(delta)
+                    self._writer.choice(delta.choice).finish = _plain(delta)
                 case Report():
-                    self._tokens = delta.tokens
+                    self._writer.tokens = delta.tokens
                 case _:
                     pass  # see the module's docstring
         return b""
 
-    def _choice(self, index: int) -> _Completion:
-        choice = self._choices.get(index)
-        if choice is None:
-            choice = self._choices[index] = _Completion()
-        return choice
-
     def finish(self) -> bytes:
-        document = write_head(self._context, "cmpl", "text_completion")
-        document["choices"] = [choice.write(index) for index, choice in sorted(self._choices.items())]
-        if self._tokens is not None:
-            document["usage"] = write_usage(self._tokens)
-        return encode(document)
+        return self._writer.finish()
 
     def ping(self) -> bytes:
         return b""
