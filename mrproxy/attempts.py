@@ -153,7 +153,7 @@ class Attempts:
         """The first attempt, on a pooled connection, without a fiber: `wake` hears of its end."""
         backend = self.grant.backend
         client, exchange = self._client, self.exchange
-        # Nothing in the body has to be changed for this backend: express.py has seen to that.
+        # Nothing in the body has to be changed for this backend (`Backend.straight`).
         payload = backend.endpoint.request(self.head.http, self.request.body, exchange.request_id)
         begun: Relay | Shot
         if self.request.shape is _JSON and exchange.capture is None:
@@ -274,9 +274,7 @@ class Attempts:
         exchange.backend = backend.name
 
     def _payload(self, backend: Backend) -> bytes:
-        is_changed = backend.spec.aliases or backend.context_length(self.request.model) is not None
-        body = self._body_for(backend) if is_changed else self.request.body
-        return backend.endpoint.request(self.head.http, body, self.exchange.request_id)
+        return backend.endpoint.request(self.head.http, self._body_for(backend), self.exchange.request_id)
 
     def _relay(self, backend: Backend, connection: Connection, finished: Finish) -> Relay:
         exchange, request = self.exchange, self.request

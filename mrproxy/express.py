@@ -14,12 +14,9 @@ from mrproxy.accept.heads import Head
 from mrproxy.attempts import Attempts
 from mrproxy.canonical.surface import Surface
 from mrproxy.errors import ClientError, Refused
-from mrproxy.ledger.entry import Entry
-from mrproxy.scheduler.grant import Grant
 from mrproxy.scheduler.job import Job
 from mrproxy.sockets import RECEIVE_BYTES
 from mrproxy.stages import Stages, own_id_line
-from mrproxy.upstream.backend import Backend
 
 
 class ExpressWay:
@@ -67,13 +64,11 @@ class ExpressWay:
             return False
         job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)
         grant = stages.scheduler.try_grant(job, stages.affinity_key(body))
-        connection = None
-        if grant is not None and not grant.backend.spec.aliases:
-            connection = grant.backend.pool.take()
-        if grant is None or connection is None:
-            # the batch's time, which is what routing asks the breaker with; `now` is a little later
-            give_back(entry, grant, stages.poller.now)
+        if grant is None:
+            entry.refund()
             return False
+        connection = grant.backend.pool.take()
+        assert connection is not None  # all of them have one
         exchange = stages.open_exchange(head, now)
         exchange.model, exchange.streams, exchange.body_bytes = pool.model, request.streams, len(body)
         if stages.captures is not None:
@@ -85,11 +80,3 @@ class ExpressWay:
         attempts = Attempts(client, head, request, exchange, stages, caller, entry, grant)
         attempts.begin(connection)
         return True
-
-
-def give_back(entry: Entry, grant: Grant[Backend] | None, now: float) -> None:
-    """It cannot be done at once: as if it had not been tried, not even by a breaker that lets one through."""
-    if grant is not None:
-        grant.release(0)
-        grant.backend.gave_up(now)
-    entry.refund()

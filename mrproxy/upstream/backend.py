@@ -80,8 +80,8 @@ class Backend:
 
     def straight(self, model: str) -> frozenset[Surface]:
         """The surfaces whose bytes can pass whatever the request says, without being looked at for this backend."""
-        if self.context_length(model) is not None:
-            return frozenset()
+        if self.context_length(model) is not None or self.own_name(model) != model:
+            return frozenset()  # something in each body has to be another one
         return self.native - (_OF_ANTHROPIC if self.kind == "anthropic" else _OF_OTHERS)
 
     def context_length(self, model: str) -> int | None:
