@@ -287,20 +287,25 @@ def all_users(settings: Settings, stored_keys: tuple[StoredKey, ...], keys: list
 def user_of(user: User, groups: dict[str, Group]) -> UserSpec:
     # A group that was removed from the configuration after `key create --group` leaves its users with the least.
     group_name = user.group if user.group in groups else "other"
-    own, shared = limits_of(user), limits_of(groups[group_name])
-    merged = Limits(
-        *(mine if mine is not None else theirs for mine, theirs in zip(fields_of(own), fields_of(shared), strict=True))
-    )
-    return UserSpec(user.name, group_name, user.weight, merged)
+    return UserSpec(user.name, group_name, user.weight, filled(limits_of(user), limits_of(groups[group_name])))
 
 
-def fields_of(limits: Limits) -> tuple[int | None, ...]:
-    values: tuple[int | None, ...] = msgspec.structs.astuple(limits)
-    return values
+def filled(own: Limits, others: Limits) -> Limits:
+    """`own`, with what it leaves open taken from `others`. A budget and its period go together."""
+    changes = {
+        name: getattr(others, name)
+        for name in ("requests_per_minute", "tokens_per_minute", "concurrent_requests", "token_budget")
+        if getattr(own, name) is None
+    }
+    if "token_budget" in changes:
+        changes["budget_period"] = others.budget_period
+    return msgspec.structs.replace(own, **changes)
 
 
 def limits_of(row: LimitFields) -> Limits:
-    return Limits(row.requests_per_minute, row.tokens_per_minute, row.concurrent_requests, row.token_budget)
+    return Limits(
+        row.requests_per_minute, row.tokens_per_minute, row.concurrent_requests, row.token_budget, row.budget_period
+    )
 
 
 def key_of(key: Key, secret: bytes) -> KeySpec:

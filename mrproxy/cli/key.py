@@ -119,6 +119,8 @@ def reload_running(directory: DataDirectory) -> str:
 
 def row_of(stored: StoredKey) -> dict[str, object]:
     limits = {name: value for name in stored.limits.__struct_fields__ if (value := getattr(stored.limits, name))}
+    if "token_budget" not in limits:
+        del limits["budget_period"]
     return {
         "id": stored.id,
         "name": stored.name,

@@ -6,6 +6,7 @@ second from the first: it fills defaults in, digests keys and joins users to gro
 Unknown fields are refused: a misspelt limit that is silently ignored is no limit.
 """
 
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,12 +15,13 @@ KINDS = ("vllm", "openai", "llamacpp", "ollama", "anthropic", "auto")
 
 
 class LimitFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The four limits that groups, users and keys share. Absent means unlimited."""
+    """The four limits that groups, users and keys share. Absent: unlimited. A budget is for a month or for ever."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     concurrent_requests: int | None = None
     token_budget: int | None = None
+    budget_period: Literal["lifetime", "monthly"] = "lifetime"
 
 
 class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

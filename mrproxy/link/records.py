@@ -30,8 +30,7 @@ _HEADER = struct.Struct("<II")
 class JournalRecord(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """What one request was and cost. Tokens are None when nobody counted them, never zero for absent.
 
-    `usage_state` is exact, partial, estimated or absent; `code` is a stable error code, empty when all went well.
-    """
+    XX"""
 
     version: ClassVar[int] = 1
 
@@ -59,6 +58,8 @@ class JournalRecord(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     bytes_in: int
     bytes_out: int
     client_address: str
+    charged_tokens: int | None = None
+    traceparent: str = ""
 
 
 class Gap(enum.Enum):

@@ -21,18 +21,23 @@ class SnapshotError(Exception):
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
-    """None means unlimited."""
+    """None means unlimited. A budget is for a calendar month (UTC) or for a `lifetime`."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     concurrent_requests: int | None = None
     token_budget: int | None = None
+    budget_period: str = "lifetime"
 
 
 class GroupSpec(msgspec.Struct, frozen=True):
+    """`limits` are for each member that sets none of its own, `shared` is one pot for all of them."""
+
     name: str
     weight: int = 1
     limits: Limits = Limits()
+    shared: Limits = Limits()
+    captures_bodies: bool = False
 
 
 class UserSpec(msgspec.Struct, frozen=True):
@@ -45,7 +50,10 @@ class UserSpec(msgspec.Struct, frozen=True):
 
 
 class KeySpec(msgspec.Struct, frozen=True):
-    """`digest` is `identity.digest.digest_key(...).hex()`; `user` None: the key is a flow of its own, group `other`."""
+    """`digest` is `identity.digest.digest_key(...).hex()`; `user` None: the key is a flow of its own, of `group`.
+
+    `models` is what key, user and group allow together. `addresses`: networks (CIDR) it may come from; None is any.
+    """
 
     id: str
     name: str
@@ -54,6 +62,16 @@ class KeySpec(msgspec.Struct, frozen=True):
     models: tuple[str, ...] | None = None
     expires_utc: float | None = None
     limits: Limits = Limits()
+    group: str = "other"
+    scopes: tuple[str, ...] = ("inference",)
+    addresses: tuple[str, ...] | None = None
+
+
+class ModelSpec(msgspec.Struct, frozen=True):
+    """A model takes `budget_weight` tokens of a budget for each of its own."""
+
+    name: str
+    budget_weight: float = 1.0
 
 
 class BackendSpec(msgspec.Struct, frozen=True):
@@ -92,6 +110,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     users: tuple[UserSpec, ...] = ()
     keys: tuple[KeySpec, ...] = ()
     backends: tuple[BackendSpec, ...] = ()
+    models: tuple[ModelSpec, ...] = ()
 
 
 def encode(snapshot: Snapshot) -> bytes:

@@ -63,12 +63,20 @@ def restore_sqlite(file: Path, source: Path, clock: Clock) -> Path | None:
     with open_sqlite(source, "ro") as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
             raise BackupFailed(f"{source} is no backup of mrproxy's database")
+        refuse_cut(source, connection)
     kept = None
     with whole_or_nothing(file) as temporary:
         copy_sqlite(source, temporary)
         if file.exists():
             kept = put_aside(file, clock)
     return kept
+
+
+def refuse_cut(source: Path, connection: sqlite3.Connection) -> None:
+    """SQLite reads what is missing of the last page as zeros, and such a page may look sound to it."""
+    pages, page_bytes = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if source.stat().st_size % page_bytes or source.stat().st_size < pages * page_bytes:
+        raise DatabaseCorrupt(f"{source} was cut off")
 
 
 def put_aside(file: Path, clock: Clock) -> Path:

@@ -48,7 +48,7 @@ LONGEST_RETRY_SECONDS = 30.0
 # Without traffic nobody would notice that the database is gone.
 IDLE_CHECK_SECONDS = 5.0
 
-COLUMNS = (*JournalRecord.__struct_fields__, "ingested_utc")
+COLUMNS = (*JournalRecord.__struct_fields__, "ingested_utc", "cost")
 ID_NAME = "journal.id"
 _INT64_MAX = 2**63 - 1
 _LOOKUP_ROWS = 500
@@ -303,7 +303,7 @@ def read_journal_id(directory: Path) -> str:
 
 def row_of(record: JournalRecord, ingested_utc: float) -> Row:
     """In the order of COLUMNS."""
-    return (*[storable(value) for value in astuple(record)], ingested_utc)
+    return (*[storable(value) for value in astuple(record)], ingested_utc, None)
 
 
 def storable(value: Value) -> Value:

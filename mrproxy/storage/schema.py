@@ -8,24 +8,17 @@ Rules, so that a version and its successor can work on one database at a time:
    text has no length; a primary key of our own is a 64-bit number, and in SQLite therefore INTEGER, which is the rowid.
 
 A change here needs a revision in `migrations/versions`; a test compares the two.
-Read next: `migrate.py`; for the meaning of a record's fields, docs/journal.md.
+Here are the records of requests. Read next: `schema_people.py` and `schema_control.py`, the other tables; `migrate.py`;
+for the meaning of a record's fields, docs/journal.md.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Identity, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Identity, Index, Integer, Table, Text
 
-# Names that Alembic can refer to later; without them each database makes up its own.
-NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
+# Imported for `metadata` to be complete, whoever asks for it.
+from mrproxy.storage import schema_control, schema_people
+from mrproxy.storage.schema_base import RowId, metadata
 
-metadata = MetaData(naming_convention=NAMES)
-
-# SQLite numbers rows by itself only where the type is exactly INTEGER.
-RowId = BigInteger().with_variant(Integer, "sqlite")
+__all__ = ["ingest_positions", "metadata", "records", "schema_control", "schema_people"]
 
 # Each request's record, out of the journal (`mrproxy/link/records.py`, field by field).
 records = Table(
@@ -56,7 +49,10 @@ records = Table(
     Column("bytes_in", BigInteger, nullable=False),
     Column("bytes_out", BigInteger, nullable=False),
     Column("client_address", Text, nullable=False),
+    Column("charged_tokens", BigInteger),  # what it took of budgets; null: the tokens as they are
+    Column("traceparent", Text),
     Column("ingested_utc", Double, nullable=False),
+    Column("cost", BigInteger),  # millionths of the currency; null: the model has no price
 )
 
 # Lists are read newest first, by one criterion or by none; so each index goes on with the time.

@@ -393,9 +393,9 @@ async def test_no_record_is_refused_whatever_strangers_put_into_it(journal, writ
 @settings(max_examples=30)
 def test_what_is_plain_is_stored_as_it_is(found):
     for record in found:
-        *values, ingested_utc = row_of(record, NOW_UTC)
+        *values, ingested_utc, cost = row_of(record, NOW_UTC)
         assert values == [without_nul(value) for value in astuple(record)]
-        assert ingested_utc == NOW_UTC
+        assert (ingested_utc, cost) == (NOW_UTC, None)
 
 
 def without_nul(value: Any) -> Any:

@@ -10,12 +10,15 @@ from mrproxy.storage.schema import ingest_positions, metadata, records
 
 
 def test_a_record_has_every_field_of_the_journal():
-    assert [column.name for column in records.columns] == ["id", *JournalRecord.__struct_fields__, "ingested_utc"]
+    fields = ["id", *JournalRecord.__struct_fields__, "ingested_utc", "cost"]
+    assert [column.name for column in records.columns] == fields
 
 
 def test_what_the_journal_leaves_open_may_be_null_and_nothing_else():
     nullable = {column.name for column in records.columns if column.nullable}
-    assert nullable == {"first_byte_seconds", "prompt_tokens", "completion_tokens"}
+    assert nullable == {
+        "first_byte_seconds", "prompt_tokens", "completion_tokens", "charged_tokens", "traceparent", "cost"
+    }  # fmt: skip
 
 
 def test_positions_are_those_of_the_journal():
