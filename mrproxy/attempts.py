@@ -2,7 +2,8 @@
 
     attempt     a connection from the pool (or a new one), a relay, and what its end means for the backend
     retry       before the client's first byte only; another backend; at most `max_attempts`; within the retry budget
-    settlement  with the engine's own count, or with what was delivered, or not at all (then the entry is refunded)
+    settlement  (`settlement.py`) with the engine's own count, or with what was delivered, or not at all (a refund)
+    verdict     (`verdicts.py`) what an unhappy end means for the backend
 A pooled connection that turns out to be closed is no failure of the backend: it is tried again, at once, on a new one.
 """
 
@@ -12,22 +13,20 @@ import trio
 
 from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
-from mrproxy.canonical.exchange import CLIENT_TOO_SLOW, Exchange, Usage, UsageState
+from mrproxy.canonical.exchange import CLIENT_TOO_SLOW, Exchange
 from mrproxy.canonical.request import Operation, Request, Shape
-from mrproxy.canonical.surface import Surface
 from mrproxy.dialects.capture import CapturingTap
-from mrproxy.dialects.engine_errors import read_error_message
 from mrproxy.dialects.forms import FormRequest
 from mrproxy.dialects.lanes import Lane, choose_lane
 from mrproxy.dialects.shallow import rename_model, set_context_length
 from mrproxy.dialects.tapping import TranslatingTap
 from mrproxy.dialects.taps import make_tap, read_document_usage
-from mrproxy.dialects.usage import Tap
-from mrproxy.errors import BackendError, ClientError, Code, Phase, Refused
+from mrproxy.errors import BackendError, ClientError, Code, Refused
 from mrproxy.fibers import Departed, Waker
 from mrproxy.identity.callers import Caller
 from mrproxy.ledger.entry import Entry
 from mrproxy.scheduler.grant import Grant
+from mrproxy.settlement import Settlement
 from mrproxy.stages import Stages
 from mrproxy.translating import Translating
 from mrproxy.upstream.backend import Backend
@@ -35,61 +34,19 @@ from mrproxy.upstream.breaker import Failure
 from mrproxy.upstream.pool import Connection
 from mrproxy.upstream.pump import Finish, Outcome, Relay
 from mrproxy.upstream.shot import Shot
+from mrproxy.verdicts import blame, judged, was_stale
 from mrproxy.wire.chunked import LAST_CHUNK
 
-# What an engine answers when the trouble is its own; other statuses are about the request and go to the caller.
-# 529 is Anthropic's "overloaded".
-_OWN_TROUBLE = frozenset({500, 502, 503, 504, 529})
-_CODES = {429: Code.BACKEND_RATE_LIMITED, 503: Code.BACKEND_BUSY, 529: Code.BACKEND_BUSY}
 _JSON = Shape.JSON
-# Longest `Retry-After` of a backend that is believed (an hour is a quota, not a moment of load).
-_MAX_HOLD_SECONDS = 3600.0
 
 
-# An answer without usage: English in a BPE vocabulary, JSON included (scheduler/cost.py starts there, too).
-_BYTES_PER_TOKEN = 4
-
-
-class EngineRefused(BackendError):
-    """An engine's error answer, kept: it goes to the caller as it is when no other attempt may be made."""
-
-    def __init__(self, relay: Relay, retry_after_seconds: float | None) -> None:
-        answer = relay.answer
-        assert answer is not None
-        assert relay.held is not None
-        status = answer.head.status
-        code = _CODES.get(status, Code.BACKEND_FAILED)
-        is_own_trouble = status in _OWN_TROUBLE or status == 429
-        super().__init__(
-            code,
-            f"the backend answered {status}",
-            phase=Phase.FIRST_BYTE,
-            retryable=is_own_trouble,
-            retry_after_seconds=retry_after_seconds,
-        )
-        # The journal and the metrics say what the caller saw.
-        self.engine_status = self.status = status
-        self.content_type = answer.head.content_type
-        self.body = bytes(relay.held)
-        # The caller speaks another dialect: its own says it, with the engine's words where there are any.
-        self.is_foreign = False
-
-    def translate(self) -> None:
-        """For a caller of another dialect."""
-        self.is_foreign = True
-        self.message = read_error_message(self.body) or self.message
-
-
-class Attempts:
+class Attempts(Settlement):
     """The tries that one request makes, and what it holds meanwhile. `run` is the whole of it.
 
     An express request has begun its first attempt by `begin`: then `run` is only needed if that ends badly.
     """
 
-    __slots__ = (
-        "_begun", "_client", "_lines", "_stages", "_tap", "caller", "entry", "exchange", "grant", "head", "request",
-        "translating",
-    )  # fmt: skip
+    __slots__ = ("_begun", "_lines")
 
     def __init__(
         self,
@@ -104,9 +61,9 @@ class Attempts:
     ) -> None:
         self._client = client
         self._stages = stages
-        self._tap: Tap | None = None
+        self._tap = None
         self._lines: bytes | None = None
-        self.translating: Translating | None = None  # once some attempt was in that lane
+        self.translating = None  # once some attempt was in that lane
         self._begun: Relay | Shot | None = None
         self.head = head
         self.request = request
@@ -357,119 +314,3 @@ class Attempts:
         if exchange.capture is not None:
             exchange.capture.answer.receive_data(event)
         await self._client.send_all(b"%b%x\r\n%b\r\n%b" % (relay.take_pending(), len(event), event, LAST_CHUNK))
-
-    # Settlement
-
-    def _settle(self) -> None:
-        """The answer is complete: the engine's own count, or an estimate if it gave none."""
-        tap = self._tap
-        assert tap is not None
-        self.exchange.events = tap.events
-        self._settle_counted(tap.usage)
-        if self.translating is not None and isinstance(tap, TranslatingTap):
-            self.translating.completed()
-
-    def _settle_counted(self, usage: Usage | None) -> None:
-        exchange = self.exchange
-        if usage is not None and usage.completion_tokens is None and self.request.max_tokens != 0:
-            # Anthropic says at once how long the prompt is; how long the answer is it did not come to say.
-            self._charge(Usage(usage.prompt_tokens, self._estimated().completion_tokens), UsageState.PARTIAL)
-        elif usage is not None:
-            if self.head.route.surface is not Surface.MEDIA:  # sounds and pictures teach nothing about text
-                self._stages.costs.learn(exchange.model, self.request.prompt_bytes, *usage)
-            self._charge(usage, UsageState.EXACT)
-        elif exchange.operation == Operation.SHOW:
-            self._charge(Usage(0, 0), UsageState.ABSENT)
-        else:
-            self._charge(self._estimated(), UsageState.ESTIMATED)
-
-    def _estimated(self) -> Usage:
-        """By the size of the prompt, and the events or the size of the answer."""
-        exchange, request = self.exchange, self.request
-        if request.max_tokens == 0:  # embeddings: nothing is generated
-            return Usage(self._estimated_prompt(), None)
-        body_bytes = max(0, exchange.answer_bytes - exchange.head_bytes)
-        tokens = exchange.events if request.streams else body_bytes // _BYTES_PER_TOKEN
-        return Usage(self._estimated_prompt(), tokens)
-
-    def _settle_unfinished(self) -> None:
-        """The client left: what was delivered is billed, and the prompt, if a backend got it."""
-        exchange, tap = self.exchange, self._tap
-        usage = tap.usage if tap is not None else None
-        exchange.events = tap.events if tap is not None else 0
-        self.grant.backend.gave_up(self._stages.poller.clock())
-        if not exchange.is_sent or exchange.operation == Operation.SHOW:
-            self.grant.release(0)
-        elif usage is not None and usage.completion_tokens is not None:
-            self._charge(usage, UsageState.EXACT)
-        else:
-            # Some engines say what the prompt was at the beginning (Anthropic's message_start).
-            prompt = usage.prompt_tokens if usage is not None else None
-            tokens = exchange.events if self.request.streams else None
-            self._charge(Usage(self._estimated_prompt() if prompt is None else prompt, tokens), UsageState.PARTIAL)
-
-    def _settle_failed(self, error: BackendError) -> None:
-        """The backend failed: what reached the client is billed; an engine's refusal costs nothing but a request.
-
-        An answer that was made to its end, and then was not what had been asked for, cost what the engine says."""
-        usage = self._tap.usage if self._tap is not None else None
-        if self.exchange.answer_bytes or (usage is not None and usage.completion_tokens is not None):
-            self._settle_unfinished()
-            return
-        if isinstance(error, EngineRefused) and not error.retryable:
-            self.entry.settle(0, 0)
-        self.grant.release(0)
-
-    def _charge(self, usage: Usage, state: UsageState) -> None:
-        exchange = self.exchange
-        exchange.usage_state = state
-        if state is not UsageState.ABSENT:
-            exchange.usage = usage
-        tokens = self.entry.settle(*usage)
-        self.grant.release(tokens)
-
-    def _estimated_prompt(self) -> int:
-        return self._stages.costs.estimate_prompt(self.exchange.model, self.request.prompt_bytes)
-
-
-def was_stale(relay: Relay) -> bool:
-    """The pooled connection had been closed by the backend before it could see the request."""
-    error = relay.error
-    return (
-        error is not None
-        and error.code is Code.BACKEND_FAILED
-        and error.phase in (Phase.SEND, Phase.FIRST_BYTE)
-        and not relay.has_heard
-    )
-
-
-def blame(error: BackendError, backend: Backend, now: float) -> None:
-    """Tell the backend's breaker; withdrawing and draining are our own doing."""
-    if error.code is Code.BACKEND_TIMEOUT:
-        backend.failed(Failure.TIMEOUT, now)
-    elif error.code is Code.BACKEND_FAILED:
-        backend.failed(Failure.SERVER_ERROR, now)
-    elif error.code is Code.OUTPUT_INVALID:
-        backend.gave_up(now)  # it answered; what the model wrote is no trouble of the backend's
-
-
-def judged(relay: Relay, backend: Backend, now: float) -> EngineRefused:
-    """An error answer: whose fault it is, and how long to leave the backend alone."""
-    answer = relay.answer
-    assert answer is not None
-    status = answer.head.status
-    retry_after_seconds = parse_retry_after(answer.head.get(b"retry-after"))
-    if status == 429:
-        backend.failed(Failure.RATE_LIMITED, now, retry_after_seconds)
-    elif status in _OWN_TROUBLE:
-        backend.failed(Failure.SERVER_ERROR, now, retry_after_seconds)
-    else:
-        backend.succeeded(now - relay.exchange.sent_at, now)
-    return EngineRefused(relay, retry_after_seconds)
-
-
-def parse_retry_after(value: bytes | None) -> float | None:
-    """Seconds (RFC 9110 §10.2.3); a date is not guessed at."""
-    if value is None or not value.isdigit():
-        return None
-    return min(float(value), _MAX_HOLD_SECONDS)

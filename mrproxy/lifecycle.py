@@ -12,7 +12,7 @@ import trio
 from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.answers import encode_engine_refusal, encode_refusal
-from mrproxy.attempts import Attempts, EngineRefused
+from mrproxy.attempts import Attempts
 from mrproxy.canonical.exchange import CLIENT_DEPARTED, CLIENT_DEPARTED_STATUS, Exchange, UsageState
 from mrproxy.canonical.request import Operation, Request, Shape
 from mrproxy.dialects.forms import FormRequest, decode_form
@@ -32,6 +32,7 @@ from mrproxy.translating import SHORT_BYTES, answer_to_nothing
 from mrproxy.upstream.answer import early_head
 from mrproxy.upstream.backend import Backend
 from mrproxy.upstream.registry import ModelPool
+from mrproxy.verdicts import EngineRefused
 from mrproxy.wire.chunked import LAST_CHUNK
 
 
