@@ -209,7 +209,7 @@ class Attempts(Settlement):
             request.body,
             is_checked=head.is_checked,
             has_context_length=backend.context_length(model) is not None,
-            has_threads=backend.kind == "anthropic",
+            kind=backend.kind,
         )
         exchange.lane = lane
         self._tap = None

@@ -66,6 +66,40 @@ async def test_a_thread_goes_to_no_engine_that_cannot_hold_it(tmp_path: Path, st
             assert [turn.request.path for turn in engine.turns] == ["/v1/messages"] * 2
 
 
+WISHES: list[tuple[dict[str, Any], str, int | None]] = [
+    ({"tool_choice": "required", "tools": [{"type": "function", "function": {"name": "f"}}]}, "tool_choice", None),
+    ({"user": "ann", "logit_bias": {"1": 2}}, "logit_bias", None),
+    ({"max_completion_tokens": 7}, "", 7),
+]
+
+
+@STREAM
+@pytest.mark.parametrize(("wishes", "warned", "bound"), WISHES, ids=["choice", "bias", "bound"])
+async def test_what_ollama_would_pass_over_is_said_in_its_own_words_or_warned_of(
+    tmp_path: Path, wishes: dict[str, Any], warned: str, bound: int | None, stream: bool
+) -> None:
+    """The second request is the one that the express way would take."""
+    async with run_engine(kind="ollama") as engine, run_gateway(tmp_path, engine) as gateway:
+        engine.behaviour = speaks("hello")
+        caller = await gateway.connect()
+        for _ in range(2):
+            got = await ask(caller, DIALECTS["openai"], stream=stream, **wishes)
+            assert DIALECTS["openai"].hear(got, stream=stream).text == "hello"
+            assert got.headers["x-mrproxy-lane"] == "translating"
+            assert warned in got.headers.get("warning", "")
+            sent = engine.turns[-1].request
+            assert (sent.path, sent.json.get("options", {}).get("num_predict")) == ("/api/chat", bound)
+        plain = await ask(caller, DIALECTS["openai"], stream=stream)
+        assert (plain.headers["x-mrproxy-lane"], engine.turns[-1].request.path) == ("straight", "/v1/chat/completions")
+
+
+async def test_what_ollama_has_no_answer_to_is_refused(tmp_path: Path) -> None:
+    async with run_engine(kind="ollama") as engine, run_gateway(tmp_path, engine) as gateway:
+        got = await ask(await gateway.connect(), DIALECTS["openai"], n=2)
+        assert (got.status, got.json["error"]["param"]) == (400, "n")
+        assert not engine.turns
+
+
 async def test_a_thread_goes_to_anthropic_as_it_is(tmp_path: Path) -> None:
     async with run_engine(kind="anthropic") as engine, run_gateway(tmp_path, engine) as gateway:
         engine.behaviour = speaks("hello")

@@ -55,8 +55,7 @@ async def test_an_image_is_fetched_from_an_allowed_network_and_sent_as_bytes(
     async with run_site() as site, run_engine(kind="ollama") as engine:
         site.pages["/a.png"] = page(PNG)
         engine.behaviour = speaks("a cat")
-        backend = Backend(kind="ollama", url=engine.url, name="engine-a", num_ctx=4096)  # OpenAI's would go straight
-        async with run_gateway(tmp_path, backends=(backend,), **ALLOWED) as gateway:
+        async with run_gateway(tmp_path, engine, **ALLOWED) as gateway:
             caller = await gateway.connect()
             got = await show(caller, name, site.url("/a.png"), stream=stream)
             assert DIALECTS[name].hear(got, stream=stream).text == "a cat"

@@ -13,6 +13,8 @@ import msgspec
 
 from mrproxy.canonical.request import MEDIA, Operation
 from mrproxy.canonical.surface import NATIVE, Surface
+from mrproxy.dialects.ollama.compatibility import passes_over
+from mrproxy.dialects.unreadable import UNREADABLE
 
 
 class Lane(enum.StrEnum):
@@ -29,24 +31,25 @@ def choose_lane(
     *,
     is_checked: bool = False,
     has_context_length: bool = False,
-    has_threads: bool = False,
+    kind: str = "",
 ) -> Lane:
     """`native`: what the backend serves. `is_checked`: the caller wants its structured output checked on the way out.
 
     `has_context_length`: a context length is configured for the model on this Ollama backend. Only Ollama's own surface
     can say it (`options.num_ctx`); without it a request through `/v1` makes Ollama load the model anew.
-    `has_threads`: the backend is Anthropic's own service, which holds the conversation of a `thread`. Other engines do
-    not know the field, and would answer to the end of a conversation alone; the translating lane says so to the SDKs.
+    `kind`: of the backend. Ollama passes over what its surfaces for other dialects do not know, and fetches no images
+    (`ollama/compatibility.py`). Only Anthropic's own service holds the conversation of a `thread`: other engines do not
+    know the field, and would answer to the end of a conversation alone; the translating lane says so to the SDKs.
     """
     if surface is Surface.MEDIA:
         return Lane.STRAIGHT  # it never goes where this is not served: `can_serve`
     if surface not in native or is_checked:
         return Lane.TRANSLATING
-    if has_context_length and surface is not Surface.OLLAMA:
+    if kind == "ollama" and surface is not Surface.OLLAMA and (has_context_length or passes_over(surface, body)):
         return Lane.TRANSLATING
     if surface is Surface.RESPONSES and not _is_stateless(body):
         return Lane.TRANSLATING
-    if surface is Surface.MESSAGES and not has_threads and _has_thread(body):
+    if surface is Surface.MESSAGES and kind != "anthropic" and _has_thread(body):
         return Lane.TRANSLATING
     return Lane.STRAIGHT
 
@@ -63,7 +66,7 @@ def _is_stateless(body: bytes) -> bool:
     """What is to be stored, or refers to what is, is ours: it must be found again whichever backend answers next."""
     try:
         state = _state.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return True  # whoever reads it will say what is wrong
     return state.store is False and state.previous_response_id is None
 
@@ -81,7 +84,7 @@ _threaded = msgspec.json.Decoder(_Threaded)
 def _has_thread(body: bytes) -> bool:
     try:
         return _threaded.decode(body).thread != _NULL
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False  # whoever reads it will say what is wrong
 
 

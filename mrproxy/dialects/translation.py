@@ -117,6 +117,9 @@ def translate(asked: Asked, target: Target, context: AnswerContext, check: Check
     if isinstance(request, EmbeddingRequest):
         return _embedding(asked, request, engine, target, context)
     if isinstance(request, TextRequest):
+        if engine == "ollama" and asked.dialect == "openai":
+            # As its own /v1/completions: what the model sees must not depend on the lane.
+            request = msgspec.structs.replace(request, raw=False)
         if engine == "ollama" or (engine == "openai" and request.raw):
             encoded, path = _TEXT_WRITERS[engine](request, target)
             decoder = _TEXT_DECODERS[engine][not request.streams](context.request_id)

@@ -31,10 +31,10 @@ _TTFT_RATE = 0.2
 _FAILURE_RATE = 0.2
 # Per sweep of 0.25 s: a backend that failed is half forgiven after 9 s without traffic.
 _FORGIVING = 0.98
-# Looked at in any case: whether a response is ours to keep, and a message continues a thread, stands in the body
-# (`dialects/lanes.py`).
-_OF_ANTHROPIC = frozenset({Surface.RESPONSES})
+# Looked at in any case: whether a response is ours to keep, a message continues a thread, and Ollama would pass over
+# something, stands in the body (`dialects/lanes.py`).
 _OF_OTHERS = frozenset({Surface.RESPONSES, Surface.MESSAGES})
+_IN_THE_BODY = {"anthropic": frozenset({Surface.RESPONSES}), "ollama": frozenset(Surface) - {Surface.OLLAMA}}
 
 
 class Backend:
@@ -82,7 +82,7 @@ class Backend:
         """The surfaces whose bytes can pass whatever the request says, without being looked at for this backend."""
         if self.context_length(model) is not None or self.own_name(model) != model:
             return frozenset()  # something in each body has to be another one
-        return self.native - (_OF_ANTHROPIC if self.kind == "anthropic" else _OF_OTHERS)
+        return self.native - _IN_THE_BODY.get(self.kind, _OF_OTHERS)
 
     def context_length(self, model: str) -> int | None:
         """What is configured as `num_ctx` of a public model; only Ollama can be told."""

@@ -19,7 +19,8 @@ def test_bytes_pass_where_both_speak_it_and_can_say_all_that_was_asked(
     surface: Surface, is_native: bool, is_checked: bool, has_length: bool
 ) -> None:
     native = frozenset({surface} if is_native else set(ASKED) - {surface})
-    lane = choose_lane(surface, native, STATELESS, is_checked=is_checked, has_context_length=has_length)
+    kind = "ollama" if has_length else "vllm"  # no other can be told
+    lane = choose_lane(surface, native, STATELESS, is_checked=is_checked, has_context_length=has_length, kind=kind)
     says_length = not has_length or surface is Surface.OLLAMA
     assert (lane is Lane.STRAIGHT) is (is_native and not is_checked and says_length)
 
@@ -27,7 +28,8 @@ def test_bytes_pass_where_both_speak_it_and_can_say_all_that_was_asked(
 @pytest.mark.parametrize("kind", NATIVE)
 @pytest.mark.parametrize("surface", ASKED)
 def test_a_kind_gets_bytes_as_they_are_for_what_it_serves(kind: str, surface: Surface) -> None:
-    lane = choose_lane(surface, NATIVE[kind], STATELESS)
+    body = STATELESS if surface in (Surface.RESPONSES, Surface.EMBEDDINGS) else b'{"model":"m"}'
+    lane = choose_lane(surface, NATIVE[kind], body.replace(b',"store":false', b""), kind=kind)
     assert lane is (Lane.STRAIGHT if surface in NATIVE[kind] else Lane.TRANSLATING)
 
 
@@ -74,11 +76,28 @@ def test_a_conversation_that_an_engine_would_have_to_hold_is_not_given_to_one_th
 ) -> None:
     native = NATIVE["vllm"] | {Surface.MESSAGES}
     assert choose_lane(Surface.MESSAGES, native, body) is (Lane.TRANSLATING if is_threaded else Lane.STRAIGHT)
-    assert choose_lane(Surface.MESSAGES, NATIVE["anthropic"], body, has_threads=True) is Lane.STRAIGHT
+    assert choose_lane(Surface.MESSAGES, NATIVE["anthropic"], body, kind="anthropic") is Lane.STRAIGHT
 
 
 def test_other_bodies_are_not_looked_at() -> None:
     assert choose_lane(Surface.CHAT, NATIVE["vllm"], b'{"store":true,"thread":{}}') is Lane.STRAIGHT
+
+
+@pytest.mark.parametrize(
+    ("surface", "body"),
+    [
+        (Surface.CHAT, b'{"model":"m","messages":[],"tool_choice":"required"}'),
+        (Surface.TEXT, b'{"model":"m","prompt":"p","echo":true}'),
+        (Surface.EMBEDDINGS, b'{"model":"m","input":"i","user":"u"}'),
+        (Surface.MESSAGES, b'{"model":"m","messages":[],"tool_choice":{"type":"any"}}'),
+        (Surface.RESPONSES, b'{"model":"m","input":"i","store":false,"tool_choice":"none"}'),
+    ],
+)
+def test_what_ollama_would_pass_over_is_translated_for_ollama_alone(surface: Surface, body: bytes) -> None:
+    native = frozenset(Surface)
+    assert choose_lane(surface, native, body, kind="ollama") is Lane.TRANSLATING
+    for kind in ("vllm", "llamacpp", "openai"):
+        assert choose_lane(surface, native, body, kind=kind) is Lane.STRAIGHT
 
 
 @pytest.mark.parametrize("kind", NATIVE)

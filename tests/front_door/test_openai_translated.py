@@ -92,6 +92,19 @@ def test_only_what_an_engine_does_not_speak_itself_is_translated(client: openai.
     assert lanes == {VLLM: "straight", OLLAMA: "straight", OLLAMA_CTX: "translating", CLAUDE: "translating"}
 
 
+@pytest.mark.parametrize("model", [OLLAMA, OLLAMA_CTX])
+def test_a_choice_of_tools_reaches_ollama_in_its_own_words_and_the_rest_is_told(client: openai.OpenAI, model: str):
+    said: Any = {"model": model, "messages": says(CALL), "tools": [TOOL]}
+    forbidden = client.chat.completions.with_raw_response.create(**said, tool_choice="none", max_completion_tokens=3)
+    answer = forbidden.parse()
+    assert not answer.choices[0].message.tool_calls
+    assert answer.usage.completion_tokens <= 3
+    assert forbidden.headers["x-mrproxy-lane"] == "translating"
+    required = client.chat.completions.with_raw_response.create(**said, tool_choice="required")
+    assert required.parse().choices[0].message.tool_calls
+    assert "tool_choice" in ", ".join(required.headers.get_list("warning"))
+
+
 @each_model
 def test_a_chat_streams_each_token(gateway: Gateway, client: openai.OpenAI, model: str):
     raw = client.chat.completions.with_raw_response.create(model=model, messages=HELLO, max_tokens=5, stream=True)

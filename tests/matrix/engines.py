@@ -11,6 +11,7 @@ from types import FrameType
 from bench.backends.build import build_server
 from bench.backends.settings import EngineSettings
 from bench.reactor import Reactor
+from tests.matrix.asks import Ask, Picture, Thought
 
 CALLERS = ("chat", "responses", "messages", "ollama")
 _OPENAI = frozenset({"chat", "text", "embeddings"})
@@ -33,15 +34,29 @@ class Engine:
     model: str
     native: frozenset[str] = field(default_factory=frozenset)
 
-    def lane(self, surface: str) -> str:
+    def lane(self, surface: str, ask: Ask | None = None) -> str:
         """The lane of a request that keeps nothing and has nothing checked."""
-        return "straight" if surface in SPOKEN[self.kind] | self.native else "translating"
+        is_straight = surface in SPOKEN[self.kind] | self.native
+        if ask is not None and self.kind == "ollama" and surface != "ollama" and says_more(surface, ask):
+            is_straight = False
+        return "straight" if is_straight else "translating"
 
-    def dialect(self, surface: str) -> str:
+    def dialect(self, surface: str, ask: Ask | None = None) -> str:
         """The surface in which the engine is spoken to on behalf of a caller of `surface`."""
-        if self.lane(surface) == "straight":
+        if self.lane(surface, ask) == "straight":
             return surface
         return {"ollama": "ollama", "anthropic": "messages"}.get(self.kind, "chat")
+
+
+def says_more(surface: str, ask: Ask) -> bool:
+    """What Ollama passes over where it is asked in another dialect than its own."""
+    parts = [part for turn in ask.turns for part in turn.parts]
+    if any(isinstance(part, Picture) and part.url.startswith("http") for part in parts):
+        return True
+    if ask.choice is not None or ask.parallel is False:
+        return True
+    is_chat = surface == "chat"
+    return is_chat and (isinstance(ask.thinking, bool) or any(isinstance(part, Thought) for part in parts))
 
 
 _BOTH = frozenset({"messages", "responses"})

@@ -149,7 +149,7 @@ class House:
         answer = Answer(answer.status, answer.headers, answer.body, answer.record, answer.truth, seen)
         assert seen.error is None
         assert seen.is_whole
-        check_lane(caller.surface, engine, answer)
+        check_lane(caller.surface, engine, answer, ask)
         warns = (*warns, *(word for kind, word in caller.always_warned if kind == engine.kind))
         check_warnings(answer, warns if answer.record.lane == "translating" else ())
         check_counts(caller, answer)
@@ -221,8 +221,8 @@ class House:
         return answer.json()
 
 
-def check_lane(surface: str, engine: Engine, answer: Answer) -> None:
-    lane = engine.lane(surface)
+def check_lane(surface: str, engine: Engine, answer: Answer, ask: Ask | None = None) -> None:
+    lane = engine.lane(surface, ask)
     assert answer.headers["x-mrproxy-lane"] == answer.record.lane == lane
     assert answer.headers["x-mrproxy-backend"] == answer.record.backend == engine.name
 

@@ -41,7 +41,7 @@ def test_an_answer_ends_before_a_stop_sequence(house: House, caller: Caller, eng
         assert answer.seen.text == "one two three"  # the API has no such wish, nor has who serves it straight
         return
     assert answer.seen.text == "one "
-    tells = engine.dialect(caller.surface) == "messages" or (engine.kind != "ollama")
+    tells = engine.dialect(caller.surface, ask) == "messages" or (engine.kind != "ollama")
     assert answer.seen.finish == (caller.words.stop_sequence if tells else caller.words.stop)
 
 
@@ -52,11 +52,11 @@ def test_cached_and_reasoning_tokens_are_told(house: House, caller: Caller, engi
     _, warns = thinking_of(caller, engine, True)
     ask = asked("say:cached, mostly.", thinking=True, limit=2000, stream=stream)
     answer = house.answered(caller, engine, ask, warns=warns)
-    is_told = engine.dialect(caller.surface) != "ollama" and not is_ollamas_chat(caller, engine)
+    is_told = engine.dialect(caller.surface, ask) != "ollama" and not is_ollamas_chat(caller, engine)
     for name in ("cached_tokens", "reasoning_tokens"):
         told = getattr(answer.seen, name) or 0
         assert told == (answer.truth[name] if is_told and name not in caller.hides else 0), name
-    if engine.dialect(caller.surface) == "messages" or engine.kind == "vllm":
+    if engine.dialect(caller.surface, ask) == "messages" or engine.kind == "vllm":
         assert answer.truth["cached_tokens"] > 0
 
 

@@ -37,17 +37,14 @@ def test_several_pictures_among_texts_are_seen_in_order(
 def test_a_picture_on_the_web_is_seen(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     """Fetched here for engines that take bytes only; the others get the URL.
 
-    Ollama's dialect has no URLs, and Ollama's own /v1 and /v1/messages, asked straight, take none."""
+    Ollama's dialect has no URLs."""
     path = f"/{caller.name}-{engine.name}-{stream}.png"
     ask = asked("What is it?", Picture(url=house.site.url + path), stream=stream)
     if caller.name == "ollama":
         assert house.refused(caller, engine, ask)
         return
-    if engine.kind == "ollama" and engine.lane(caller.surface) == "straight" and caller.name == "chat":
-        assert "URL" in house.refused(caller, engine, ask)
-        return
     answer = house.answered(caller, engine, ask)
-    is_fetched = engine.dialect(caller.surface) == "ollama"
+    is_fetched = engine.kind == "ollama"
     size = f"{len(PNG)} bytes" if is_fetched else "a URL"
     assert answer.seen.text == f"Images: 1 ({size}). You said: What is it?"
     assert house.site.asked.count(path) == is_fetched
@@ -59,10 +56,7 @@ def test_a_picture_that_is_not_there_is_the_callers_mistake(
     house: House, caller: Caller, engine: Engine, stream: bool
 ) -> None:
     ask = asked("What is it?", Picture(url=f"{house.site.url}/nothing"), stream=stream)
-    if engine.dialect(caller.surface) in ("messages", "responses"):
-        house.answered(caller, engine, ask)  # straight: who takes URLs is to fetch it
-    else:
-        assert house.refused(caller, engine, ask)
+    assert house.refused(caller, engine, ask)
 
 
 @SHAPES
@@ -70,7 +64,7 @@ def test_a_picture_that_is_not_there_is_the_callers_mistake(
 def test_what_is_no_picture_is_refused(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     """By us or by the engine, in the caller's shape. What a mock of Anthropic's takes for a URL is its own."""
     answer = house.ask(caller, engine, asked("What is it?", Picture(url="file:///etc/passwd"), stream=stream))
-    if engine.lane(caller.surface) == "straight" and caller.name == "messages":
+    if engine.lane(caller.surface) == "straight" and caller.name == "messages" and engine.kind != "ollama":
         assert answer.status == 200
     else:
         assert answer.status == 400

@@ -20,7 +20,7 @@ def thinking_of(caller: Caller, engine: Engine, wish: bool | str) -> tuple[str, 
     """How the engine is told to think, in its own word (empty: not at all), and what has to be warned of.
 
     Only Anthropic's callers give a bound, and OpenAI's chats have no plain "on"."""
-    if engine.lane(caller.surface) == "straight":
+    if engine.lane(caller.surface, asked("", thinking=wish)) == "straight":
         return spoken(caller, engine, wish), ()
     effort = wish if isinstance(wish, str) else "medium" if caller.name == "responses" else ""
     has_budget = caller.name == "messages" and wish is True
@@ -49,8 +49,6 @@ def spoken(caller: Caller, engine: Engine, wish: bool | str) -> str:
             return f"budget {BUDGET}"
         case "responses":
             return "medium"
-        case "chat" if engine.kind == "ollama":
-            return ""  # its /v1 does not know chat_template_kwargs
     return "on"
 
 
@@ -125,7 +123,7 @@ def test_what_was_thought_before_a_call_comes_back(house: House, caller: Caller,
     is_lost = engine.kind == "openai" or (engine.kind == "anthropic" and not thought.signature)
     again = house.answered(caller, engine, ask.but(turns=turns), warns=(*warns, "thinking") if is_lost else warns)
     assert again.seen.text == "The tools said: 18 °C"
-    heard = hear(engine.dialect(caller.surface), again.said)
+    heard = hear(engine.dialect(caller.surface, ask.but(turns=turns)), again.said)
     is_straight = again.record.lane == "straight"
     assert heard.thoughts == ([] if is_lost and not is_straight else [thought.text])
 

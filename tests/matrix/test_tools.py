@@ -6,7 +6,7 @@ from tests.matrix.asks import Ask, Call, Result, Tool, Turn, asked, user
 from tests.matrix.callers.caller import Caller
 from tests.matrix.engines import ANTHROPIC, KINDS, OLLAMA, STYLED, VLLM, Engine
 from tests.matrix.heard import hear
-from tests.matrix.house import Answer, House
+from tests.matrix.house import House
 from tests.matrix.pairs import CALLERS, SHAPES, pairs
 
 pytestmark = pytest.mark.slow
@@ -110,11 +110,7 @@ def test_a_text_of_the_assistant_may_stand_before_its_calls(
 @SHAPES
 @pairs(needs="tool_choice")
 def test_tools_can_be_forbidden(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
-    """Ollama's own /v1 knows no choice, and what goes there straight is not looked at."""
     answer = house.answered(caller, engine, asked("say:no call:weather", tools=TOOLS, choice="none", stream=stream))
-    if is_deaf(engine, answer):
-        assert answer.seen.named_calls == [("weather", {"city": "city"})]
-        return
     assert (answer.seen.text, answer.seen.calls) == ("no call:weather", [])
     assert answer.seen.finish == caller.words.stop
 
@@ -125,8 +121,7 @@ def test_a_call_can_be_required(house: House, caller: Caller, engine: Engine, st
     """Ollama cannot be made to: it is asked without, and the caller is told."""
     warns = ("tool_choice",) if engine.kind == "ollama" else ()
     answer = house.answered(caller, engine, asked("say:no", tools=TOOLS, choice="required", stream=stream), warns=warns)
-    obeys = engine.kind != "ollama" or (answer.record.lane == "straight" and caller.name != "chat")
-    assert [name for name, _ in answer.seen.named_calls] == (["weather"] if obeys else [])
+    assert [name for name, _ in answer.seen.named_calls] == ([] if engine.kind == "ollama" else ["weather"])
 
 
 @SHAPES
@@ -135,9 +130,6 @@ def test_one_tool_can_be_required(house: House, caller: Caller, engine: Engine, 
     """Ollama gets no other tool, and calls it if it likes."""
     warns = ("tool_choice",) if engine.kind == "ollama" else ()
     answer = house.answered(caller, engine, asked(BOTH, tools=TOOLS, choice="time", stream=stream), warns=warns)
-    if is_deaf(engine, answer):
-        assert answer.seen.named_calls == CALLS
-        return
     assert answer.seen.named_calls == CALLS[1:]
     is_vllms_own = engine.kind in ("vllm", "openai", "llamacpp") and caller.name == "chat"
     assert answer.seen.finish == (caller.words.stop if is_vllms_own else caller.words.tools)
@@ -148,8 +140,7 @@ def test_one_tool_can_be_required(house: House, caller: Caller, engine: Engine, 
 def test_one_call_at_a_time_can_be_asked_for(house: House, caller: Caller, engine: Engine, stream: bool) -> None:
     warns = ("parallel_tool_calls",) if engine.kind == "ollama" else ()
     answer = house.answered(caller, engine, asked(BOTH, tools=TOOLS, parallel=False, stream=stream), warns=warns)
-    obeys = engine.kind != "ollama" or answer.record.lane == "straight"
-    assert answer.seen.named_calls == (CALLS[:1] if obeys else CALLS)
+    assert answer.seen.named_calls == (CALLS if engine.kind == "ollama" else CALLS[:1])
 
 
 @pytest.mark.parametrize("engine", KINDS, ids=lambda engine: engine.name)
@@ -165,13 +156,4 @@ def test_a_choice_in_an_ollama_request_goes_to_whom_it_means_something(house: Ho
 
 @pairs(needs="tool_choice")
 def test_a_tool_that_is_not_there_cannot_be_required(house: House, caller: Caller, engine: Engine) -> None:
-    ask = asked("say:no", tools=TOOLS, choice="nothing")
-    if engine.kind == "ollama" and caller.name == "chat":
-        assert house.answered(caller, engine, ask).seen.text == "no"  # straight, to one that knows no choice
-    else:
-        assert house.refused(caller, engine, ask)
-
-
-def is_deaf(engine: Engine, answer: Answer) -> bool:
-    """Ollama's /v1/chat/completions, asked straight, does not look at `tool_choice`."""
-    return engine.kind == "ollama" and str(answer.truth["path"]) == "/v1/chat/completions"
+    assert house.refused(caller, engine, asked("say:no", tools=TOOLS, choice="nothing"))

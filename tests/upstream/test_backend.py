@@ -116,13 +116,19 @@ async def test_what_a_backend_serves_by_itself_is_its_kinds_and_what_was_found(t
             assert gateway.backend("engine-b").straight("m") == NATIVE["vllm"]
 
 
+async def test_what_goes_to_ollama_in_another_dialect_is_looked_at(tmp_path: Path) -> None:
+    async with run_engine("engine-o", kind="ollama") as engine, run_gateway(tmp_path, engine) as gateway:
+        assert gateway.backend("engine-o").native == NATIVE["ollama"]
+        assert gateway.backend("engine-o").straight("m") == {Surface.OLLAMA}
+
+
 async def test_a_configured_context_length_makes_every_request_be_looked_at(tmp_path: Path) -> None:
     async with run_engine("engine-o", kind="ollama", models=["m", "n"]) as engine:
         backend = Configured(kind="ollama", url=engine.url, name="engine-o", num_ctx={"m": 8192})
         async with run_gateway(tmp_path, backends=(backend,)) as gateway:
             upstream = gateway.backend("engine-o")
             assert (upstream.context_length("m"), upstream.straight("m")) == (8192, frozenset())
-            assert (upstream.context_length("n"), upstream.straight("n")) == (None, NATIVE["ollama"])
+            assert (upstream.context_length("n"), upstream.straight("n")) == (None, {Surface.OLLAMA})
 
 
 async def test_answers_say_where_they_come_from_and_by_which_lane(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Chat:
             schema = {"name": "answer", "schema": ask.output, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if ask.limit is not None:
-            body["max_completion_tokens"] = ask.limit
+            body["max_tokens"] = ask.limit  # its newer name is one that Ollama's /v1 does not know
         if ask.stops:
             body["stop"] = list(ask.stops)
         if ask.stream:
