@@ -22,19 +22,7 @@ class Prober:
     """`async with` owns the HTTP client."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        headers = {"user-agent": "mrproxy-probe"}
-        if endpoint.key_line:
-            name, _, value = endpoint.key_line.decode().strip().partition(": ")
-            headers[name] = value
-        if endpoint.is_anthropic:
-            headers["anthropic-version"] = ANTHROPIC_VERSION.decode()
-        self._client = httpx.AsyncClient(
-            base_url=f"{'https' if endpoint.is_tls else 'http'}://{_netloc(endpoint)}{endpoint.prefix.decode()}",
-            headers=headers,
-            verify=endpoint.tls or True,  # the system's certificates, as for requests; httpx would take certifi's
-            timeout=None,  # the caller's scope
-            trust_env=False,
-        )
+        self._client = open_client(endpoint)
         self._answers: dict[str, Answer] = {}
         self._native: frozenset[Surface] = frozenset()
         self._native_of: tuple[str, str] | None = None
@@ -101,6 +89,24 @@ class Prober:
             problems.append(f"{path}: {type(exc).__name__}")
             return
         answers[path] = Answer(response.status_code, bytes(body))
+
+
+def open_client(endpoint: Endpoint) -> httpx.AsyncClient:
+    """For small requests of our own to a backend: its credentials, below its prefix. To be entered and left."""
+    headers = {"user-agent": "mrproxy-probe"}
+    if endpoint.key_line:
+        name, _, value = endpoint.key_line.decode().strip().partition(": ")
+        headers[name] = value
+    if endpoint.is_anthropic:
+        headers["anthropic-version"] = ANTHROPIC_VERSION.decode()
+    return httpx.AsyncClient(
+        base_url=f"{'https' if endpoint.is_tls else 'http'}://{_netloc(endpoint)}{endpoint.prefix.decode()}",
+        headers=headers,
+        # The system's certificates, as for requests; httpx would take certifi's, and reading any takes 20 ms.
+        verify=endpoint.tls or False,
+        timeout=None,  # the caller's scope
+        trust_env=False,
+    )
 
 
 def _netloc(endpoint: Endpoint) -> str:
