@@ -64,6 +64,8 @@ STDERR = 2
 _LAG_SECONDS = 0.25
 # After the drain deadline: time for in-stream errors to be sent and entries to be settled.
 _GOODBYE_SECONDS = 2.0
+# And for engines to say how long the prompts of what was cut off are; what is asked then is settled by an estimate.
+_LAST_QUESTIONS_SECONDS = 2.0
 _FORGET_SECONDS = 60.0
 # What is not in the database by then is taken over at the next start.
 _LAST_BATCHES_SECONDS = 1.0
@@ -217,6 +219,8 @@ class Worker:
                 settle_garbage()
                 self._log.info("worker serves", backends=len(snapshot.backends), keys=len(snapshot.keys))
                 await self._serve_until_drained()
+                with trio.move_on_after(_LAST_QUESTIONS_SECONDS):
+                    await stages.registry.wait_settled()
                 nursery.cancel_scope.cancel(reason="drained")
         stages.flush()
         stages.journal.close()

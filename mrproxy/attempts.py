@@ -14,11 +14,9 @@ import trio
 from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.canonical.exchange import CLIENT_TOO_SLOW, Exchange
-from mrproxy.canonical.request import Operation, Request, Shape
+from mrproxy.canonical.request import Request, Shape
 from mrproxy.dialects.capture import CapturingTap
-from mrproxy.dialects.forms import FormRequest
 from mrproxy.dialects.lanes import Lane, choose_lane
-from mrproxy.dialects.shallow import rename_model, set_context_length
 from mrproxy.dialects.tapping import TranslatingTap
 from mrproxy.dialects.taps import make_tap, read_document_usage
 from mrproxy.errors import BackendError, ClientError, Code, Refused
@@ -256,17 +254,6 @@ class Attempts(Settlement):
         first_byte_at = exchange.first_byte_at
         seconds = (now if first_byte_at is None else first_byte_at) - exchange.sent_at
         self.grant.backend.succeeded(seconds, now)
-
-    def _body_for(self, backend: Backend) -> bytes:
-        request = self.request
-        body, model = request.body, request.model
-        own_name = backend.own_name(model)
-        if own_name != model:
-            body = request.renamed(own_name) if isinstance(request, FormRequest) else rename_model(body, own_name)
-        context_length = backend.context_length(model)
-        if context_length is not None and self.exchange.operation != Operation.SHOW:
-            body = set_context_length(body, context_length, is_fixed=self._stages.settings.num_ctx_fixed)
-        return body
 
     async def _connect(self, backend: Backend) -> Connection:
         await self._client.fiber.become_task()

@@ -131,7 +131,8 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
         note_departure(client, exchange, stages)
         raise
     finally:
-        stages.record(exchange, caller, client.address, stages.poller.clock())
+        if not exchange.settles_later:
+            stages.record(exchange, caller, client.address, stages.poller.clock())
 
 
 async def wait_turn(

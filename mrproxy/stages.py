@@ -104,13 +104,19 @@ class Stages:
         else:
             self.flush()
 
-    def flush(self) -> None:
+    def record_late(self, exchange: Exchange, caller: Caller, client_address: str, ended_at: float) -> None:
+        """The same for a request that ended a while ago, and whose price has only now been found out."""
+        self.flush()
+        self._ended.append((exchange, caller, client_address, ended_at))
+        self.flush(max(0.0, self.poller.clock() - ended_at))
+
+    def flush(self, late_seconds: float = 0.0) -> None:
         """Write the records of all requests that have ended since the last time: one `write` for all of them."""
         ended = self._ended
         if not ended:
             return
         self._ended = []
-        counters, worker, now_utc = self.counters, self.worker, self.clock()
+        counters, worker, now_utc = self.counters, self.worker, self.clock() - late_seconds
         records = [make_record(*each, worker, now_utc) for each in ended]
         self.journal.append_all(records)
         for exchange, _, _, now in ended:

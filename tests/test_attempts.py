@@ -343,5 +343,5 @@ async def test_a_stream_whose_engine_counted_only_the_prompt_is_counted_by_its_e
         await caller.send(DIALECTS["anthropic"].ask(stream=True))
         assert (await caller.read_answer()).is_whole
         record = await gateway.last_record()
-        assert (record.lane, record.usage_state) == ("straight", "partial")
+        assert (record.lane, record.usage_state) == ("straight", "counted")
         assert (record.prompt_tokens, record.completion_tokens) == (40, 2)

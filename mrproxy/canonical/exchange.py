@@ -17,10 +17,12 @@ class Usage(NamedTuple):
 
 
 class UsageState(enum.StrEnum):
-    """exact: the engine's own count. partial: the answer was cut, delivered events counted. estimated: complete, but
-    the engine did not say. absent: nothing was generated, or it does not generate tokens."""
+    """exact: the engine's own count. counted: the answer was cut, delivered events counted; the prompt is the engine's
+    own count. partial: the same, but the prompt is estimated. estimated: complete, but the engine did not say.
+    absent: nothing was generated, or it does not generate tokens."""
 
     EXACT = "exact"
+    COUNTED = "counted"
     PARTIAL = "partial"
     ESTIMATED = "estimated"
     ABSENT = "absent"
@@ -38,12 +40,14 @@ class Exchange:
 
     `answer_lines` are header lines (with CRLF) that go on every answer to it: its id, limits, CORS.
     `events` counts the stream events delivered, `answer_bytes` everything sent to the client, `head_bytes` its head.
+    `settles_later`: the engine is being asked how long the prompt was; until it has answered there is no record.
     """
 
     __slots__ = (
         "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "capture", "code", "dialect", "events",
         "first_byte_at", "head_bytes", "is_early", "is_sent", "keep_alive", "lane", "model", "operation",
-        "queue_seconds", "request_id", "sent_at", "started_at", "status", "streams", "usage", "usage_state",
+        "queue_seconds", "request_id", "sent_at", "settles_later", "started_at", "status", "streams", "usage",
+        "usage_state",
     )  # fmt: skip
 
     def __init__(self, request_id: bytes, started_at: float, dialect: str, operation: str) -> None:
@@ -53,7 +57,7 @@ class Exchange:
         self.operation = operation
         self.model = self.backend = self.code = ""
         self.lane = "straight"
-        self.streams = self.is_sent = False
+        self.streams = self.is_sent = self.settles_later = False
         self.is_early = False  # the head of a stream went out while it still waited; `answer_bytes` does not count it
         self.attempts = self.status = self.events = self.body_bytes = self.answer_bytes = self.head_bytes = 0
         self.queue_seconds = 0.0

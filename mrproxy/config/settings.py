@@ -15,6 +15,7 @@ from mrproxy.config.tables import Backend, Group, Key, User
 SCHEDULERS = ("wdrr", "fifo")
 PLACEMENTS = ("least_load", "latency", "metrics", "round_robin", "affinity")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+PROMPT_COUNTS = ("estimate", "tokenizer", "always")
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -288,6 +289,16 @@ class Settings:
 
     journal_segment_bytes: int = count(
         RECORD, 64 * MIB, "Size at which a journal segment is closed.", unit="bytes", minimum=4096, restart=True
+    )
+    aborted_prompts: str = setting(
+        "tokenizer",
+        About(
+            RECORD,
+            "How the prompt of a stream is counted that broke off before the engine said how long it was: by an "
+            "`estimate`; by asking the engine's `tokenizer`, for 2 s at most, where it has one (Ollama has none); or "
+            "`always`, which without one sends the request again for one token.",
+            choices=PROMPT_COUNTS,
+        ),
     )
     capture_bodies: bool = setting(False, About(RECORD, "Keep prompts and answers next to the journal."))
     capture_max_bytes: int = count(RECORD, 64 * KIB, "Most that is kept of one body.", unit="bytes", minimum=0)

@@ -75,6 +75,11 @@ class Entry:
         for account in accounts:
             account.refund(self.reserved_tokens)
 
+    def hand_over(self) -> "Entry":
+        """The same reservation, as a new entry; this one has ended. For what is settled after its `with` block."""
+        accounts, self._accounts = self._accounts, ()
+        return Entry(accounts, self.reserved_tokens)
+
     def __enter__(self) -> Self:
         return self
 

@@ -24,6 +24,7 @@ from mrproxy.upstream.live import Pump
 from mrproxy.upstream.pool import Connection, Pool
 from mrproxy.upstream.probe import Prober
 from mrproxy.upstream.probing import ModelInfo, ProbeError, ProbeResult, RunningModel
+from mrproxy.upstream.tokenizer import Tokenizer
 
 # One lost probe may be a busy moment; two in a row (the second after `probe_retry_seconds`) are an outage.
 _PROBES_UNTIL_DOWN = 2
@@ -66,6 +67,7 @@ class Backend:
         self.endpoint = Endpoint(spec.url, spec.api_key, spec.kind)
         self.pump = Pump(poller, settings, counters, *_lines(spec.name))
         self.pool = Pool(poller, settings.pool_max_idle, settings.pool_idle_seconds)
+        self.tokenizer = Tokenizer(self.endpoint)
         self.changed: Callable[[], None] = lambda: None
         self._settings = settings
         self._counters = counters
@@ -159,6 +161,7 @@ class Backend:
             try:
                 nursery.start_soon(self.pump.sweep, self._sweep, name=f"sweep {self.name}")
                 nursery.start_soon(self._probe_for_ever, name=f"probe {self.name}")
+                nursery.start_soon(self.tokenizer.run, name=f"tokenizer {self.name}")
                 task_status.started()
                 await trio.sleep_forever()
             finally:

@@ -149,10 +149,16 @@ class Registry:
 
     async def _end_when_idle(self, backend: Backend, scope: trio.CancelScope, drain_seconds: float) -> None:
         with trio.move_on_after(drain_seconds):
-            while backend.in_flight:  # noqa: ASYNC110  rare, and an Event would sit on every release
+            # Rare, and an Event would sit on every release.
+            while backend.in_flight or backend.tokenizer.asking:  # noqa: ASYNC110
                 await trio.sleep(0.05)
         scope.cancel(reason="withdrawn")
         self._retiring.discard(backend)
+
+    async def wait_settled(self) -> None:
+        """Until no backend is being asked any more how long a prompt was. For the end of a drain: it polls."""
+        while any(backend.tokenizer.asking for backend in (*self.backends.values(), *self._retiring)):  # noqa: ASYNC110
+            await trio.sleep(0.02)
 
     def withdraw_all(self, reason: str, code: Code) -> None:
         """End every exchange with any backend, retiring ones too."""

@@ -19,5 +19,5 @@ def test_exchanges_share_nothing() -> None:
 
 
 def test_the_journals_words_are_stable() -> None:
-    assert list(UsageState) == ["exact", "partial", "estimated", "absent"]
+    assert list(UsageState) == ["exact", "counted", "partial", "estimated", "absent"]
     assert CLIENT_DEPARTED_STATUS == 499

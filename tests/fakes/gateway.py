@@ -31,8 +31,15 @@ _AMPLE = {
     "concurrent_requests": 10_000,
     "token_budget": 10**12,
 }
-# Probes are seldom, so that they do not disturb what a test counts; failures are looked at soon.
-_SETTINGS = Settings(probe_interval_seconds=60, probe_retry_seconds=0.05, probe_deadline_seconds=1, access_log=False)
+# Probes are seldom, and nobody is asked for the length of a prompt, so that they do not disturb what a test counts;
+# failures are looked at soon.
+_SETTINGS = Settings(
+    probe_interval_seconds=60,
+    probe_retry_seconds=0.05,
+    probe_deadline_seconds=1,
+    access_log=False,
+    aborted_prompts="estimate",
+)
 
 
 async def wait_until(is_true: Callable[[], object], *, seconds: float = 15) -> None:

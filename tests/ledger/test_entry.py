@@ -55,6 +55,18 @@ def test_an_exception_passes_and_refunds() -> None:
     assert ledger.statistics(0.0) == before
 
 
+def test_what_is_handed_over_outlives_the_block_and_is_settled_once() -> None:
+    ledger = ledger_of(ALL, ALL)
+    with ledger.open_entry(ACaller(), 500, 0.0) as entry:
+        late = entry.hand_over()
+        assert not entry.is_open
+    assert late.is_open
+    assert [one.in_flight for one in ledger.statistics(0.0)] == [1, 1]
+    assert (late.settle(30, 12), late.settle(30, 12), entry.settle(30, 12)) == (42, 0, 0)
+    assert spent(ledger) == [42, 42]
+    assert is_balanced(ledger)
+
+
 def test_settling_charges_the_truth_to_key_and_user() -> None:
     ledger = ledger_of(ALL, ALL)
     with ledger.open_entry(ACaller(), 500, 0.0) as entry:
