@@ -5,70 +5,42 @@ Theory of operation:
    positions is forgotten with every failure: a commit may have succeeded although its answer was lost.
 2. The transaction moves the positions first, and only from where the batch began (compare and set). Two processes that
    ingest one journal therefore hinder each other, but count nothing twice.
-3. Workers' names are the same everywhere, and a journal may be thrown away while the database is kept. So positions
-   belong to a journal with an identity of its own, the file `journal.id` beside the segments.
-4. The database may be slow, gone, full or damaged: the journal keeps everything. One error is logged when it begins,
+3. The database may be slow, gone, full or damaged: the journal keeps everything. One error is logged when it begins,
    one line when it is over, and in between it is tried again after 1 s, 2 s, … 30 s.
-5. Nothing that a client or an engine says can make a record that the database refuses: `storable`.
+4. Nothing that a client or an engine says can make a record that the database refuses: `rows.py`.
+5. Sums and costs are written with the records that they are of: `usage.py`.
 
-Read next: `mrproxy/link/journal.py` (`Tail`); `retention.py`, which removes what is here.
+Read next: `mrproxy/link/journal.py` (`Tail`); `positions.py`; `retention.py`, which removes what is here.
 """
 
-import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from typing import Protocol
 
 import trio
-from asyncpg import InterfaceError, PostgresError
-from msgspec.structs import astuple
-from sqlalchemy import and_, bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.clock import Clock
-from mrproxy.link.journal import JournalRecord, Position, Tail, segments
+from mrproxy.link.journal import Position, Tail, segments
 from mrproxy.storage.database import Database
-from mrproxy.storage.failures import DatabaseCorrupt, DatabaseError, DatabaseFull
-from mrproxy.storage.schema import ingest_positions, records
-
-Value = str | int | float | bool | None
-Row = tuple[Value, ...]
+from mrproxy.storage.outage import ANSWER_SECONDS, FAILURES, Outage, StorageLog
+from mrproxy.storage.positions import PositionMoved, load_positions, move_position, read_journal_id
+from mrproxy.storage.rows import COLUMNS, Row, Value, row_of
+from mrproxy.storage.schema import records
+from mrproxy.storage.usage import add_sums, load_prices, priced, sums_of
 
 POLL_SECONDS = 0.25
 BATCH_RECORDS = 2000
-# A batch takes 0.1 to 0.4 s; a database that needs so long for one is as good as gone, and is asked again.
-ANSWER_SECONDS = 30.0
-FIRST_RETRY_SECONDS = 1.0
-LONGEST_RETRY_SECONDS = 30.0
 # Without traffic nobody would notice that the database is gone.
 IDLE_CHECK_SECONDS = 5.0
 
-COLUMNS = (*JournalRecord.__struct_fields__, "ingested_utc", "cost")
-ID_NAME = "journal.id"
-_INT64_MAX = 2**63 - 1
 _LOOKUP_ROWS = 500
 SQLITE = sqlite.dialect(paramstyle="qmark")
 # Mean size of a record on disk until the first batch has shown what it is here.
 _USUAL_RECORD_BYTES = 250.0
-
-
-class PositionMoved(Exception):
-    """Another process ingests this journal, or an answer was lost and the batch is in the table already."""
-
-
-# Beside what is known of databases: a statement that one of them refuses would be a bug of ours, but ingestion that
-# waits loses nothing, and a control process that ends over and over would take its pages with it.
-FAILURES = (DatabaseError, SQLAlchemyError, PostgresError, InterfaceError, OSError, trio.TooSlowError)
-
-
-class IngestLog(Protocol):
-    def info(self, event: str, **fields: Value) -> None: ...
-    def error(self, event: str, **fields: Value) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +84,7 @@ class Ingestion:
         directory: Path,
         database: Database,
         clock: Clock,
-        log: IngestLog,
+        log: StorageLog,
         prepare: Callable[[], Awaitable[object]],
     ) -> None:
         self.positions: dict[str, Position] = {}  # up to here the records are in the table
@@ -127,7 +99,7 @@ class Ingestion:
         self._is_doubtful = False
         self._check_at = 0.0
         self._journal_id = ""
-        self._problem = ""
+        self._outage = Outage(log, "records are not stored", "records are stored again")
         self._records = self._torn_segments = self._damaged_records = 0
         self._record_bytes = _USUAL_RECORD_BYTES
         self._caught_up_at = trio.current_time()
@@ -135,7 +107,6 @@ class Ingestion:
 
     async def run(self) -> None:
         """For ever. Cancelled leaves nothing half done."""
-        delay_seconds = 0.0
         while True:
             try:
                 is_more = await self.ingest_batch()
@@ -144,11 +115,9 @@ class Ingestion:
                 await trio.sleep(POLL_SECONDS)
             except FAILURES as exc:
                 self._fail(exc)
-                delay_seconds = min(2 * delay_seconds or FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
-                await trio.sleep(delay_seconds)
+                await trio.sleep(self._outage.delay_seconds)
             else:
-                delay_seconds = 0.0
-                self._succeed()
+                self._outage.succeed()
                 await trio.sleep(0 if is_more else POLL_SECONDS)
 
     async def ingest_to_end(self) -> None:
@@ -175,7 +144,7 @@ class Ingestion:
 
     @property
     def is_failing(self) -> bool:
-        return bool(self._problem) or not self._are_positions_known
+        return bool(self._outage.problem) or not self._are_positions_known
 
     def statistics(self, now: float) -> IngestStatistics:
         try:
@@ -189,7 +158,7 @@ class Ingestion:
             max(0.0, now - self._caught_up_at) if lag_bytes else 0.0,
             self._torn_segments,
             self._damaged_records,
-            self._problem,
+            self._outage.problem,
         )
 
     async def _find_positions(self) -> None:
@@ -247,34 +216,7 @@ class Ingestion:
     def _fail(self, exc: BaseException) -> None:
         self._are_positions_known = False
         self._must_prepare = True  # somebody may have put another file or server in its place
-        if self._problem != kind_of(exc):
-            self._log.error("records are not stored", problem=kind_of(exc), reason=reason_of(exc))
-        self._problem = kind_of(exc)
-
-    def _succeed(self) -> None:
-        if self._problem:
-            self._log.info("records are stored again", after=self._problem)
-        self._problem = ""
-
-
-def kind_of(exc: BaseException) -> str:
-    """One word that may be shown to strangers; the reason names users and hosts, and is for the log."""
-    match exc:
-        case DatabaseFull():
-            return "full"
-        case DatabaseCorrupt():
-            return "corrupt"
-        case DatabaseError() | trio.TooSlowError():
-            return "unavailable"
-        case _:
-            return "failing"
-
-
-def reason_of(exc: BaseException) -> str:
-    """One line. What a statement's parameters were stands in the lines below, and is nobody's business."""
-    if isinstance(exc, trio.TooSlowError):
-        return f"no answer within {ANSWER_SECONDS:g} s"
-    return (str(exc).splitlines() or [""])[0]
+        self._outage.fail(exc)
 
 
 def bytes_between(before: Mapping[str, Position], after: Mapping[str, Position]) -> int:
@@ -285,52 +227,10 @@ def bytes_between(before: Mapping[str, Position], after: Mapping[str, Position])
     return sum(position.offset - starts[worker].offset for worker, position in after.items())
 
 
-def read_journal_id(directory: Path) -> str:
-    """The journal's identity, made at the first call. Raises OSError."""
-    path = directory / ID_NAME
-    try:
-        found = path.read_text("ascii", "replace").strip()
-    except FileNotFoundError:
-        found = ""
-    if found.isalnum():
-        return found
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made, temporary = secrets.token_hex(8), path.with_name(f".{ID_NAME}")
-    temporary.write_text(f"{made}\n")
-    temporary.replace(path)
-    return made
-
-
-def row_of(record: JournalRecord, ingested_utc: float) -> Row:
-    """In the order of COLUMNS."""
-    return (*[storable(value) for value in astuple(record)], ingested_utc, None)
-
-
-def storable(value: Value) -> Value:
-    """The value, or what comes nearest of what both databases can hold.
-
-    PostgreSQL has no NUL in texts, neither has integers of 64 bits without a sign, and SQLite takes NaN for NULL.
-    """
-    if type(value) is str:
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in value else value
-    if type(value) is int:
-        return max(-_INT64_MAX, min(value, _INT64_MAX))
-    if type(value) is float and not isfinite(value):
-        return 0.0
-    return value
-
-
 INSERT_ROW = str(insert(records).values({name: bindparam(name) for name in COLUMNS}).compile(dialect=SQLITE))
 
 
 # What follows runs on the asyncio side, in one transaction.
-
-
-async def load_positions(connection: AsyncConnection, journal_id: str) -> dict[str, Position]:
-    table = ingest_positions.c
-    chosen = select(table.worker, table.sequence, table.byte_offset).where(table.worker.startswith(f"{journal_id}/"))
-    found = await connection.execute(chosen)
-    return {worker.partition("/")[2]: Position(sequence, offset) for worker, sequence, offset in found}
 
 
 async def store(connection: AsyncConnection, batch: Batch, journal_id: str) -> None:
@@ -341,25 +241,9 @@ async def store(connection: AsyncConnection, batch: Batch, journal_id: str) -> N
         await move_position(connection, f"{journal_id}/{worker}", before, after, counts[worker])
     rows = await missing(connection, batch.rows) if batch.is_doubtful else batch.rows
     if rows:
+        rows = priced(rows, await load_prices(connection))
         await insert_rows(connection, rows)
-
-
-async def move_position(
-    connection: AsyncConnection, key: str, before: Position | None, after: Position, count: int
-) -> None:
-    """Before anything else: it takes the lock, and it begins the transaction that COPY joins."""
-    table = ingest_positions.c
-    values = {"sequence": after.sequence, "byte_offset": after.offset}
-    if before is None:
-        try:
-            await connection.execute(insert(ingest_positions).values(worker=key, records=count, **values))
-        except IntegrityError as exc:
-            raise PositionMoved(key) from exc
-        return
-    is_where_it_was = and_(table.worker == key, table.sequence == before.sequence, table.byte_offset == before.offset)
-    move = update(ingest_positions).where(is_where_it_was).values(records=table.records + count, **values)
-    if (await connection.execute(move)).rowcount != 1:
-        raise PositionMoved(key)
+        await add_sums(connection, sums_of(rows))
 
 
 async def insert_rows(connection: AsyncConnection, rows: list[Row]) -> None:

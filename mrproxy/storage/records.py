@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.link.records import JournalRecord
 from mrproxy.storage.database import Database
-from mrproxy.storage.ingest import Row
+from mrproxy.storage.rows import Row
 from mrproxy.storage.schema import records
 
 PAGE_RECORDS = 1000

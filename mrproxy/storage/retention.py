@@ -25,7 +25,7 @@ from mrproxy.ledger.spent import read_spent
 from mrproxy.link.journal import Position, segments
 from mrproxy.link.segments import Segment, is_being_written
 from mrproxy.storage.database import Database
-from mrproxy.storage.ingest import FAILURES, IngestLog, kind_of, reason_of
+from mrproxy.storage.outage import FAILURES, StorageLog, kind_of, reason_of
 from mrproxy.storage.schema import records
 
 SWEEP_SECONDS = 600.0
@@ -55,7 +55,7 @@ class Retention:
     """Sweeps one journal and one table."""
 
     def __init__(
-        self, directory: Path, ingested: Ingested, database: Database, keep: Keep, clock: Clock, log: IngestLog
+        self, directory: Path, ingested: Ingested, database: Database, keep: Keep, clock: Clock, log: StorageLog
     ) -> None:
         self._directory = directory
         self._ingested = ingested

@@ -6,22 +6,23 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from msgspec.structs import astuple
-from sqlalchemy import select
+from msgspec.structs import replace
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.link.journal import Position, Writer, segments
 from mrproxy.link.records import JournalRecord
 from mrproxy.storage import ingest
 from mrproxy.storage.database import Database
-from mrproxy.storage.failures import DatabaseCorrupt, DatabaseFull, DatabaseUnavailable
-from mrproxy.storage.ingest import COLUMNS, ID_NAME, Ingestion, PositionMoved, load_positions, row_of, storable
+from mrproxy.storage.failures import DatabaseFull, DatabaseUnavailable
+from mrproxy.storage.ingest import Ingestion
+from mrproxy.storage.positions import PositionMoved
+from mrproxy.storage.rows import COLUMNS
 from mrproxy.storage.schema import ingest_positions, records
 from mrproxy.storage.urls import Location
+from mrproxy.storage.usage import KEYS, SUMS, models, sums_of, usage_daily
 from tests.fakes.log import MemoryLog
-from tests.link.journal_examples import a_record, journal_records
+from tests.link.journal_examples import a_record
 from tests.storage.tables import opened_with_tables
 
 NOW_UTC = 1_800_000_000.5
@@ -39,6 +40,26 @@ async def stored(database: Database) -> list[JournalRecord]:
         return [JournalRecord(*row) for row in await connection.execute(select(*fields).order_by(records.c.id))]
 
     return await database.read(all_rows)
+
+
+async def summed(database: Database) -> list[tuple[Any, ...]]:
+    """The table of sums, sorted by its keys."""
+
+    async def all_sums(connection: AsyncConnection) -> list[tuple[Any, ...]]:
+        found = await connection.execute(select(*(usage_daily.c[name] for name in (*KEYS, *SUMS))))
+        return sorted(tuple(row) for row in found)
+
+    return await database.read(all_sums)
+
+
+async def sums_of_table(database: Database) -> list[tuple[Any, ...]]:
+    """What they should be: the rows of the table of records, added up."""
+
+    async def all_rows(connection: AsyncConnection) -> list[tuple[Any, ...]]:
+        found = await connection.execute(select(*(records.c[name] for name in COLUMNS)))
+        return [tuple(row) for row in found]
+
+    return sums_of(await database.read(all_rows))
 
 
 async def ids(database: Database) -> list[str]:
@@ -342,21 +363,6 @@ async def test_torn_and_damaged_records_are_counted_once(journal, writer, databa
     assert (seen.records, seen.torn_segments, seen.damaged_records) == (1, 1, 1)
 
 
-async def test_the_identity_of_a_journal_is_made_once_and_mended(journal):
-    made = ingest.read_journal_id(journal)
-    assert ingest.read_journal_id(journal) == made
-    (journal / ID_NAME).write_bytes(b"\xff\n")
-    assert ingest.read_journal_id(journal) not in ("", made)
-
-
-async def test_positions_of_others_are_not_ours(journal, writer, database):
-    writer.append_all(numbered(1))
-    ingestion = ingestion_of(journal, database)
-    await ingestion.ingest_to_end()
-    assert await database.read(load_positions, ingestion._journal_id) == ingestion.positions
-    assert await database.read(load_positions, "other") == {}
-
-
 def test_the_statement_for_sqlite_names_the_columns_in_their_order():
     names = ingest.INSERT_ROW.partition("(")[2].partition(")")[0].replace('"', "").split(", ")
     assert tuple(names) == COLUMNS
@@ -370,6 +376,7 @@ STRANGE = {
     "completion_tokens": 2**63,
     "started_utc": float("inf"),
     "queue_seconds": float("nan"),
+    "request_id": "\N{SNOWMAN}\0" * 9000,
     "client_address": "\u202e'; DROP TABLE records; --",
 }
 
@@ -381,41 +388,87 @@ async def test_no_record_is_refused_whatever_strangers_put_into_it(journal, writ
     assert [getattr(record, name) for record, name in zip(found, STRANGE, strict=True)] == [
         "a\ufffdb",
         "\ufffd",
-        2**63 - 1,
-        2**63 - 1,
+        10**12,
+        10**12,
         0.0,
         0.0,
+        "\N{SNOWMAN}\ufffd" * 66 + "\N{SNOWMAN}",
         STRANGE["client_address"],
     ]
 
 
-@given(st.lists(journal_records, max_size=5))
-@settings(max_examples=30)
-def test_what_is_plain_is_stored_as_it_is(found):
-    for record in found:
-        *values, ingested_utc, cost = row_of(record, NOW_UTC)
-        assert values == [without_nul(value) for value in astuple(record)]
-        assert (ingested_utc, cost) == (NOW_UTC, None)
+LONG = "".join(f"{number:x}" for number in range(16_000))  # which no compression makes short
 
 
-def without_nul(value: Any) -> Any:
-    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+async def test_names_of_any_length_fit_into_every_index(journal, writer, database):
+    names = dict.fromkeys(("user", "key_id", "group", "model", "backend", "request_id"), LONG)
+    writer.append(a_record(**names))
+    writer.append_all(numbered(1))
+    await ingestion_of(journal, database).ingest_to_end()
+    assert [record.model[:4] for record in await stored(database)] == [LONG[:4], "llam"]
 
 
-@pytest.mark.parametrize(
-    ("failure", "word"),
-    [
-        (DatabaseFull("x"), "full"),
-        (DatabaseCorrupt("x"), "corrupt"),
-        (DatabaseUnavailable("x"), "unavailable"),
-        (trio.TooSlowError(), "unavailable"),
-        (OSError(5, "x"), "failing"),
-    ],
-)
-def test_strangers_learn_one_word(failure, word):
-    assert ingest.kind_of(failure) == word
+async def test_sums_are_those_of_the_records_whatever_fails_in_between(journal, writer, database, monkeypatch):
+    monkeypatch.setattr(ingest, "BATCH_RECORDS", 4)
+    faulty = Faulty(database)
+    ingestion = ingestion_of(journal, faulty)
+    for start in range(0, 30, 6):
+        made = numbered(6, start)
+        writer.append_all([replace(record, model=f"m{start % 4}", status=200 + start * 8) for record in made])
+        faulty.after = DatabaseUnavailable("the connection broke") if start % 12 == 0 else None
+        await ingestion.ingest_to_end()
+    faulty.after = None
+    await ingestion.ingest_to_end()
+    assert await ids(database) == ids_of(30)
+    assert await summed(database) == await sums_of_table(database)
+    assert sum(row[KEYS_AND_SUMS.index("requests")] for row in await summed(database)) == 30
 
 
-@pytest.mark.parametrize("value", [True, None, 0, -5, 1.5, "text", ""])
-def test_values_that_databases_have_stay_what_they_are(value):
-    assert storable(value) is value
+KEYS_AND_SUMS = (*KEYS, *SUMS)
+
+
+async def test_sums_that_cannot_be_written_keep_the_records_out_too(journal, writer, database, monkeypatch):
+    async def broken(connection: AsyncConnection, sums: object) -> None:
+        raise DatabaseFull("no room")
+
+    writer.append_all(numbered(3))
+    ingestion = ingestion_of(journal, database)
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest, "add_sums", broken)
+        await ingestion.ingest_to_end()
+    assert (await ids(database), await summed(database)) == ([], [])
+    await ingestion.ingest_to_end()
+    assert (await ids(database), await summed(database)) == (ids_of(3), await sums_of_table(database))
+
+
+async def test_what_stands_in_the_table_already_is_not_summed_again(journal, writer, database):
+    writer.append_all(numbered(10))
+    await ingestion_of(journal, database).ingest_to_end()
+    writer.close()
+    for segment in segments(journal):
+        segment.path.unlink()
+    again = Writer(journal, "w0", 1 << 20)
+    again.append_all([*numbered(3), *numbered(2, start=10)])
+    again.close()
+    await ingestion_of(journal, database).ingest_to_end()
+    assert await ids(database) == ids_of(12)
+    assert await summed(database) == await sums_of_table(database)
+
+
+async def test_costs_stand_in_records_and_sums_and_follow_the_price_of_the_moment(journal, writer, database):
+    async def set_price(connection: AsyncConnection, price: int) -> None:
+        await connection.execute(delete(models))
+        made = {"name": "llama3.2:3b", "prompt_price": price, "created_utc": 0.0, "updated_utc": 0.0}
+        await connection.execute(insert(models).values(made))
+
+    async def costs(connection: AsyncConnection) -> list[int | None]:
+        return list((await connection.execute(select(records.c.cost).order_by(records.c.id))).scalars())
+
+    ingestion = ingestion_of(journal, database)
+    for price in (None, 2_500_000, 0):
+        if price is not None:
+            await database.transact(set_price, price)
+        writer.append_all(numbered(1))
+        await ingestion.ingest_to_end()
+    assert await database.read(costs) == [None, 300, 0]
+    assert await summed(database) == await sums_of_table(database)

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mrproxy.link.records import JournalRecord
 from mrproxy.storage import records as queries
 from mrproxy.storage.database import Database
-from mrproxy.storage.ingest import COLUMNS, Row, row_of
 from mrproxy.storage.records import FIELDS, Cursor, RecordFilter, each_page, read_page
+from mrproxy.storage.rows import COLUMNS, Row, row_of
 from mrproxy.storage.schema import records
 from mrproxy.storage.urls import Location
 from tests.link.journal_examples import a_record

@@ -15,8 +15,8 @@ from mrproxy.link.journal import Position, Writer, segments
 from mrproxy.storage import retention
 from mrproxy.storage.database import Database
 from mrproxy.storage.failures import DatabaseUnavailable
-from mrproxy.storage.ingest import COLUMNS, row_of
 from mrproxy.storage.retention import DAY_SECONDS, SWEEP_SECONDS, Keep, Retention
+from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import records
 from mrproxy.storage.urls import Location
 from tests.fakes.log import MemoryLog
