@@ -5,6 +5,7 @@
 2. It never says what must not be said: values of fields with secret names are withheld and anything that looks like
    one of our keys is cut, so that a careless call leaks nothing. Headers and prompts have no business here at all.
 3. Level error means that a human must act.
+4. Events go to a file, too, where one is given (`log_file.py`); access lines do not.
 
 Whoever logs declares what it needs as a Protocol and is given a `Log` by `app.py` or `supervisor.py`.
 """
@@ -15,12 +16,14 @@ import select
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
 from mrproxy.clock import Clock
 from mrproxy.link.records import JournalRecord
 from mrproxy.telemetry.access import access_fields, access_lines, blocks
+from mrproxy.telemetry.log_file import LogFile
 
 Value = str | int | float | bool | None
 
@@ -60,6 +63,7 @@ class Log:
     is_terminal: bool = False
     bound: tuple[tuple[str, Value], ...] = ()
     losses: Losses = field(default_factory=Losses)
+    file: LogFile | None = None
 
     def bind(self, **fields: Value) -> "Log":
         """A log that adds these fields to every line."""
@@ -67,6 +71,10 @@ class Log:
 
     def at_level(self, level: str) -> "Log":
         return replace(self, level=level)
+
+    def filed(self, directory: Path, max_bytes: int) -> "Log":
+        """A log that keeps its events in `directory`, too."""
+        return replace(self, file=LogFile(directory, self.component, max_bytes))
 
     def debug(self, event: str, **fields: Value) -> None:
         self.write("debug", event, fields)
@@ -84,16 +92,20 @@ class Log:
         if SEVERITY[level] < SEVERITY[self.level]:
             return
         said = {name: said_value(name, value) for name, value in (*self.bound, *fields.items())}
-        render = for_terminal if self.is_terminal else as_json
-        self.write_line(render(self.clock(), level, self.component, event, said))
+        now_utc = self.clock()
+        line = as_json(now_utc, level, self.component, event, said)
+        if self.file is not None:
+            self.file.append(line)
+        self.write_line(for_terminal(now_utc, level, self.component, event, said) if self.is_terminal else line)
 
     def requests(self, records: Sequence[JournalRecord]) -> None:
         """Access lines, at level info; as many in one write as are atomic on a pipe."""
         if SEVERITY["info"] < SEVERITY[self.level]:
             return
         if self.is_terminal:
+            unfiled = replace(self, file=None)
             for record in records:
-                self.info("request", **access_fields(record))
+                unfiled.info("request", **access_fields(record))
             return
         for block in blocks(said_lines(access_lines(records, self.component)), MAX_LINE_BYTES):
             self.write_line(block)
