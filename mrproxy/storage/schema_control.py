@@ -135,6 +135,7 @@ stored_responses = Table(
 )
 Index(None, stored_responses.c.owner, stored_responses.c.created_utc)
 Index(None, stored_responses.c.expires_utc)
+Index(None, stored_responses.c.previous_id)
 
 conversations = Table(
     "conversations",

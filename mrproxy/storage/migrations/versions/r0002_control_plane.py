@@ -225,6 +225,7 @@ def _stored_responses() -> None:
     )
     op.create_index("ix_stored_responses_expires_utc", "stored_responses", ["expires_utc"], unique=False)
     op.create_index("ix_stored_responses_owner_created_utc", "stored_responses", ["owner", "created_utc"], unique=False)
+    op.create_index("ix_stored_responses_previous_id", "stored_responses", ["previous_id"], unique=False)
 
 
 def _usage_daily() -> None:
