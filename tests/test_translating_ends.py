@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.fakes.behaviours import LAST_CHUNK, STREAM_HEAD, answer, chunk, hang, reset, sized
+from tests.fakes.behaviours import LAST_CHUNK, STREAM_HEAD, answer, chunk, event, hang, reset, sized, usage_event
 from tests.fakes.caller import Answer, Caller
 from tests.fakes.gateway import run_gateway, wait_until
 from tests.fakes.loop_engine import Behaviour, Turn, run_engine
@@ -284,7 +284,7 @@ async def test_a_client_that_leaves_a_document_in_the_making_ends_it(tmp_path: P
 
 async def test_a_client_that_leaves_after_the_usage_was_said_pays_exactly_that(tmp_path: Path) -> None:
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
-        engine.behaviour = hang(*stream_pieces("/v1/chat/completions", ("one",), (6, 1))[:-1])
+        engine.behaviour = hang(STREAM_HEAD, chunk(event("one")), chunk(usage_event(6, 1)))
         caller = await gateway.connect()
         await caller.send(DIALECTS["anthropic"].ask(stream=True))
         await caller.read_until(b"one")

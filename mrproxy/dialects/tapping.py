@@ -2,7 +2,7 @@
 
 It stands where the straight lane's taps stand (`usage.py`), so the relay needs no second way to move bytes: what is
 forwarded is what `receive_data` returns. A document comes out at the end, whole, with its length known; a stream as it
-arrives, one write for one read.
+arrives, one write for one read, up to what says that it ends: then `finish` is called, whether or not the body goes on.
 """
 
 from typing import Protocol
@@ -12,6 +12,7 @@ import msgspec
 from mrproxy.canonical.capture import Body
 from mrproxy.canonical.deltas import (
     Delta,
+    End,
     Failure,
     Finish,
     Report,
@@ -36,14 +37,14 @@ class Check(Protocol):
 
 
 class TranslatingTap:
-    """`failure` is why the answer cannot go on, in words; empty while it can. `is_document`: it says all at its end.
-
-    `tells_durations`: the caller's dialect has them (Ollama's); what the engine does not say is measured here.
+    """`failure` is why the answer cannot go on, in words; empty while it can. `has_ended`: the engine has said that
+    this is all. `is_document`: it says all at its end. `tells_durations`: the caller's dialect has them (Ollama's);
+    what the engine does not say is measured here.
     """
 
     __slots__ = (
         "_check", "_decoder", "_encoder", "_first_ns", "_held", "_tells_durations", "_tokens", "_total_ns", "events",
-        "failure", "is_document", "is_output_wrong", "kept", "usage",
+        "failure", "has_ended", "is_document", "is_output_wrong", "kept", "usage",
     )  # fmt: skip
     cuts = True
     marker = b""
@@ -67,6 +68,7 @@ class TranslatingTap:
         self._tells_durations = tells_durations
         self.kept: Body | None = None  # while bodies are captured: what the caller gets
         self.is_document = is_document
+        self.has_ended = False
         self.usage: Usage | None = None
         self.events = 0
         self.failure = ""
@@ -133,6 +135,8 @@ class TranslatingTap:
                 self.failure = delta.message or "the engine reported an error"  # some have no words for it
                 deltas = deltas[: deltas.index(delta)]
                 break
+            elif isinstance(delta, End):
+                self.has_ended = True
         if self._check is not None:
             deltas = self._until_done(deltas)
         return self._keep(self._encoder.send(deltas))

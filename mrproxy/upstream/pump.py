@@ -27,6 +27,7 @@ from mrproxy.upstream.answer import MAX_HEAD_BYTES, Answer, answer_head, early_h
 from mrproxy.upstream.bulk import BULK_BYTES, Bulk
 from mrproxy.upstream.live import Downstream, Pump
 from mrproxy.upstream.pool import Connection
+from mrproxy.upstream.rest import Rest
 from mrproxy.wire.chunked import CHUNK_SIZES, LAST_CHUNK, ChunkedDecoder, count_whole_chunks
 
 _BOUNDS = Histogram.bounds
@@ -414,24 +415,24 @@ class Relay:
                 self._release(is_clean)
                 self._finish(Outcome.HELD)
             return
-        tap = self._tap
+        tap, translating = self._tap, self._translating
         out = tap.receive_data(payload) if payload else b""
-        if is_last:
-            if self._translating is not None:
-                sent_at, first_at = self.exchange.sent_at, self.exchange.first_byte_at
-                first_at = self.last_at if first_at is None else first_at
-                self._translating.measured(self.last_at - sent_at, first_at - sent_at)
-            out += tap.finish()
-        if self._translating is not None:
-            if self._translating.failure:
-                self._break_off(out, self._translating)
+        is_end = is_last
+        if translating is not None:
+            is_end = is_last or translating.has_ended
+            if is_end:
+                out += self._finish_translated(translating)
+            if translating.failure:
+                self._break_off(out, translating)
                 return
-            if self._translating.is_document:
+            if translating.is_document:
                 self._frames = False
+        elif is_last:
+            out += tap.finish()
         if self._frames:
             if out:
                 out = b"%x\r\n%b\r\n" % (len(out), out)
-            if is_last:
+            if is_end:
                 out += LAST_CHUNK
         if self._owes_head and out:
             head = self._late_head(len(out))
@@ -439,11 +440,30 @@ class Relay:
             self.exchange.first_byte_at = self.last_at
         if head:
             out = head + out
+        if not is_end:
+            self._send(out)
+            return
         if is_last:
             self._release(is_clean)
-            self._send_last(out)
         else:
-            self._send(out)
+            self._leave_rest()
+        self._send_last(out)
+
+    def _finish_translated(self, tap: TranslatingTap) -> bytes:
+        sent_at, first_at = self.exchange.sent_at, self.exchange.first_byte_at
+        first_at = self.last_at if first_at is None else first_at
+        tap.measured(self.last_at - sent_at, first_at - sent_at)
+        return tap.finish()
+
+    def _leave_rest(self) -> None:
+        """The answer has ended, its body has not: for what is left of that the client need not wait."""
+        self._is_released = True
+        answer, connection = self.answer, self.connection
+        if self._body is _UNTIL_CLOSE or self._unsent or answer is None or not answer.head.reusable:
+            connection.close()
+            return
+        may_be_there = self._last_read_bytes == RECEIVE_BYTES or self._is_ending
+        Rest(self._pump, connection, self._decoder, self._missing, self.last_at, may_be_there=may_be_there)
 
     def _break_off(self, out: bytes, tap: TranslatingTap) -> None:
         """What came cannot be translated to its end."""

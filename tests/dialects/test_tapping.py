@@ -90,6 +90,21 @@ def test_each_read_is_one_write_and_the_end_is_the_encoders() -> None:
     assert (tap.usage, tap.events, tap.failure) == (Usage(7, 3), 3, "")
 
 
+def test_it_is_known_when_the_engine_has_said_that_this_is_all() -> None:
+    tap = tap_of([Begin(), TextDelta("a")], LAST)
+    tap.receive_data(b"x")
+    assert not tap.has_ended
+    tap.receive_data(b"x")
+    assert tap.has_ended
+    assert tap.finish() == b"<end>"
+
+
+def test_nothing_ends_after_a_failure() -> None:
+    tap = tap_of([Failure("boom"), End()])
+    tap.receive_data(b"x")
+    assert (tap.has_ended, tap.failure) == (False, "boom")
+
+
 def test_events_are_what_was_generated() -> None:
     batch = [Begin(), ThinkingDelta("t"), TextDelta("a"), ToolCallBegin(0, "i", "f"), ToolCallArguments(0, "{}")]
     tap = tap_of(batch, LAST)

@@ -106,14 +106,15 @@ async def test_operations_share_a_queue_where_they_share_their_backends(tmp_path
 
 async def test_a_pool_is_straight_for_what_all_its_backends_serve(tmp_path: Path) -> None:
     async with (
-        run_engine("engine-a", models=["m", "own-a"]) as a,
+        run_engine("engine-a", models=["m", "own-a", "both"]) as a,
+        run_engine("engine-b", models=["both"]) as b,
         run_engine("engine-o", kind="ollama", models=["m", "own-o"]) as o,
-        run_gateway(tmp_path, a, o) as gateway,
+        run_gateway(tmp_path, a, b, o) as gateway,
     ):
-        pools = [gateway.stages.registry.find(Operation.CHAT, name) for name in ("m", "own-a", "own-o")]
-        of_openai = {Surface.CHAT, Surface.TEXT, Surface.EMBEDDINGS}
-        own_a, own_o = of_openai | {Surface.MEDIA}, of_openai | {Surface.OLLAMA}
-        assert [pool and pool.straight for pool in pools] == [of_openai, own_a, own_o]
+        pools = [gateway.stages.registry.find(Operation.CHAT, name) for name in ("m", "own-a", "both", "own-o")]
+        of_vllm = {Surface.CHAT, Surface.TEXT, Surface.EMBEDDINGS, Surface.MEDIA}
+        expected = [set(), of_vllm, of_vllm, {Surface.OLLAMA}]
+        assert [pool and pool.straight for pool in pools] == expected
 
 
 async def test_what_a_probe_found_is_never_straight_for_every_body(tmp_path: Path) -> None:
