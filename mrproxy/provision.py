@@ -1,13 +1,15 @@
-"""Shell. The data directory, and the compilation of configuration and stored keys into a snapshot.
+"""Shell. The data directory, and the compilation of configuration and stored keys into their part of the snapshot.
 
     data_dir/               0700
         secret              0600  32 random bytes: under it keys are digested; losing it invalidates all stored keys
         keys.json           0600  keys made by `mrproxy key create` or at the first start, digested
-        snapshot.json       0600  what workers serve from (`link/snapshot.py`)
+        configured.json     0600  what is compiled here; managed.json is the database's part
+        snapshot.json       0600  what workers serve from: both, merged (`link/publishing.py`)
         run/                      pid file, lock, Unix sockets
         journal/                  segments
+        logs/                     events of each process (`telemetry/log_file.py`)
 
-`compile_snapshot` is the one place where defaults of groups, users, keys and backends meet.
+`compile_snapshot` fills in the defaults of keys and backends; what groups give to users is known when both are merged.
 Read next: `mrproxy/supervisor.py`, which calls this at start and on SIGHUP.
 """
 
@@ -20,20 +22,12 @@ from pathlib import Path
 import msgspec
 
 from mrproxy.clock import Clock
-from mrproxy.config import DEFAULT_GROUPS, Backend, ConfigError, Group, Key, LimitFields, Settings, User
+from mrproxy.config import Backend, ConfigError, Key, LimitFields, Settings
 from mrproxy.config.load import parse_expiry
 from mrproxy.identity.digest import SECRET_BYTES, digest_key, generate_key, generate_secret
-from mrproxy.link.snapshot import (
-    BackendSpec,
-    GroupSpec,
-    KeySpec,
-    Limits,
-    Snapshot,
-    SnapshotError,
-    UserSpec,
-    read,
-    replace_file,
-)
+from mrproxy.link.merging import FALLBACK_GROUP
+from mrproxy.link.publishing import CONFIGURED_NAME, SNAPSHOT_NAME
+from mrproxy.link.snapshot import BackendSpec, GroupSpec, KeySpec, Limits, Snapshot, UserSpec, replace_file
 
 KEYS_FORMAT = 1
 OWNER = "admin"  # user and group of the first and of the bootstrap key
@@ -74,11 +68,19 @@ class DataDirectory:
 
     @property
     def snapshot(self) -> Path:
-        return self.root / "snapshot.json"
+        return self.root / SNAPSHOT_NAME
+
+    @property
+    def configured(self) -> Path:
+        return self.root / CONFIGURED_NAME
 
     @property
     def journal(self) -> Path:
         return self.root / "journal"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
 
     @property
     def run(self) -> Path:
@@ -222,37 +224,22 @@ def id_of(digest: str) -> str:
     return digest[:12]
 
 
-def next_generation(directory: DataDirectory) -> int:
-    """One more than the snapshot on disk; an unreadable one is replaced anyway."""
-    try:
-        return read(directory.snapshot).generation + 1
-    except SnapshotError:
-        return 1
-
-
-def compile_snapshot(
-    settings: Settings,
-    secret: bytes,
-    stored_keys: tuple[StoredKey, ...],
-    generation: int,
-    *,
-    created_utc: float = 0.0,
-) -> Snapshot:
-    """Everything a worker needs. Raises ConfigError when the parts contradict each other."""
-    groups = {name: Group(weight=weight) for name, weight in DEFAULT_GROUPS.items()} | settings.groups
+def compile_snapshot(settings: Settings, secret: bytes, stored_keys: tuple[StoredKey, ...]) -> Snapshot:
+    """The configured part, of generation 0. Raises ConfigError when what is configured contradicts itself."""
     keys = [key_of(each, secret) for each in settings.keys]
     keys += [spec_of(each) for each in stored_keys]
     if settings.bootstrap_api_key:
         digest = digest_key(secret, settings.bootstrap_api_key.encode()).hex()
         keys.append(KeySpec(id_of(digest), "bootstrap", digest, OWNER))
     refuse_twins(keys)
+    groups_named = named_groups(settings, stored_keys)
     return Snapshot(
-        generation=generation,
-        created_utc=created_utc,
+        generation=0,
+        created_utc=0.0,
         settings=settings_for_workers(settings),
-        groups=tuple(GroupSpec(name, group.weight, limits_of(group)) for name, group in groups.items()),
-        users=tuple(user_of(each, groups) for each in all_users(settings, stored_keys, keys)),
-        keys=tuple(keys),
+        groups=tuple(GroupSpec(name, group.weight, limits_of(group)) for name, group in settings.groups.items()),
+        users=tuple(UserSpec(each.name, each.group, each.weight, limits_of(each)) for each in settings.users),
+        keys=tuple(in_its_group(each, groups_named) for each in keys),
         backends=tuple(backend_of(each, settings) for each in settings.backends),
     )
 
@@ -261,7 +248,7 @@ def settings_for_workers(settings: Settings) -> Settings:
     """The scalars without secrets: the tables arrive compiled. Paths hold in every working directory."""
     data_dir = str(Path(settings.data_dir).absolute())
     plain = replace(settings, data_dir=data_dir, bootstrap_api_key="", database_url="")
-    return replace(plain, backends=(), groups={}, users=(), keys=())
+    return replace(plain, backends=(), groups={}, users=(), keys=(), oidc=())
 
 
 def refuse_twins(keys: list[KeySpec]) -> None:
@@ -272,34 +259,16 @@ def refuse_twins(keys: list[KeySpec]) -> None:
         seen[key.digest] = key.name
 
 
-def all_users(settings: Settings, stored_keys: tuple[StoredKey, ...], keys: list[KeySpec]) -> list[User]:
-    """The configured users, and those that only a key names."""
-    users = {each.name: each for each in settings.users}
-    groups: dict[str, str | None] = {each.user: each.group for each in stored_keys if each.user and each.group}
-    groups |= {each.user: each.group for each in settings.keys if each.user and each.group}
-    for name in (each.user for each in keys):
-        if name is not None and name not in users:
-            fallback = OWNER if name == OWNER else "other"
-            users[name] = User(name=name, group=groups.get(name) or fallback)
-    return list(users.values())
+def named_groups(settings: Settings, stored_keys: tuple[StoredKey, ...]) -> dict[str, str]:
+    """User → group, as keys name them: for users that are listed nowhere."""
+    groups = {OWNER: OWNER}
+    groups |= {each.user: each.group for each in stored_keys if each.user and each.group}
+    return groups | {each.user: each.group for each in settings.keys if each.user and each.group}
 
 
-def user_of(user: User, groups: dict[str, Group]) -> UserSpec:
-    # A group that was removed from the configuration after `key create --group` leaves its users with the least.
-    group_name = user.group if user.group in groups else "other"
-    return UserSpec(user.name, group_name, user.weight, filled(limits_of(user), limits_of(groups[group_name])))
-
-
-def filled(own: Limits, others: Limits) -> Limits:
-    """`own`, with what it leaves open taken from `others`. A budget and its period go together."""
-    changes = {
-        name: getattr(others, name)
-        for name in ("requests_per_minute", "tokens_per_minute", "concurrent_requests", "token_budget")
-        if getattr(own, name) is None
-    }
-    if "token_budget" in changes:
-        changes["budget_period"] = others.budget_period
-    return msgspec.structs.replace(own, **changes)
+def in_its_group(key: KeySpec, groups_named: dict[str, str]) -> KeySpec:
+    group = FALLBACK_GROUP if key.user is None else groups_named.get(key.user, FALLBACK_GROUP)
+    return msgspec.structs.replace(key, group=group)
 
 
 def limits_of(row: LimitFields) -> Limits:

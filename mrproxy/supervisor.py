@@ -23,17 +23,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TextIO
 
+import msgspec
 import trio
 
 from mrproxy.child import Child, Command, Launch, launch_process
 from mrproxy.clock import Clock
 from mrproxy.config import Backend, ConfigError, Settings, about, scalar_fields, variable_of
 from mrproxy.link import snapshot as snapshots
+from mrproxy.link.publishing import publish
 from mrproxy.provision import (
     DataDirectory,
     compile_snapshot,
     first_key,
-    next_generation,
     open_data_directory,
     read_keys,
     read_secret,
@@ -92,12 +93,13 @@ class Supervisor:
         self.settings = self.load_settings()
         self.log = self.log.at_level(self.settings.log_level)
         directory = open_data_directory(self.settings.data_dir)
+        self.log = self.log.filed(directory.logs, self.settings.log_keep_bytes)
         with ExitStack() as stack:
             stack.enter_context(only_one(directory))
             key = first_key(self.settings, directory, self.clock)
             listener = stack.enter_context(bound_listener(self.settings))
             await self.discover(self.settings, listener)
-            self.write_snapshot(directory, self.settings)
+            self.write_first_snapshot(directory)
             lifeline = stack.enter_context(open_lifeline())
             raise_descriptor_limit(self.settings, self.log)
             if key is not None:
@@ -105,22 +107,28 @@ class Supervisor:
             await self.run_children(directory, listener, lifeline)
 
     def write_snapshot(self, directory: DataDirectory, settings: Settings) -> int:
-        """Compile and replace the snapshot; returns its generation. Raises ConfigError or OSError, changing nothing."""
+        """Compile the configured part and put it into force; the generation. Raises ConfigError, OSError, SnapshotError.
+
+        After a ConfigError nothing has changed.
+        """
         if not settings.backends:
             settings = replace(settings, backends=tuple(self.found.values()))
-        snapshot = compile_snapshot(
-            settings,
-            read_secret(directory),
-            read_keys(directory) or (),
-            next_generation(directory),
-            created_utc=self.clock(),
-        )
-        snapshots.write(directory.snapshot, snapshot)
-        return snapshot.generation
+        configured = compile_snapshot(settings, read_secret(directory), read_keys(directory) or ())
+        snapshots.write(directory.configured, configured)
+        return publish(directory.root, self.clock())
+
+    def write_first_snapshot(self, directory: DataDirectory) -> None:
+        """The database's part may be damaged. What was in force before stays, with all its keys, until it is replaced."""
+        try:
+            self.write_snapshot(directory, self.settings)
+        except snapshots.SnapshotError as exc:
+            self.log.error("the last snapshot stays in force", reason=str(exc))
+            if not directory.snapshot.exists():
+                raise ConfigError(f"{exc}; remove the file, and the control plane writes it again") from exc
 
     async def run_children(self, directory: DataDirectory, listener: socket.socket, lifeline: int) -> None:
         """The task tree: signals and readiness beside, workers inside control, so that control ends last."""
-        control = self.child("control", control_command(directory, lifeline, self.settings.database_url))
+        control = self.child("control", control_command(directory, lifeline, self.settings))
         workers = [
             self.child(name, worker_command(directory, name, listener.fileno(), lifeline)) for name in self.workers
         ]
@@ -191,7 +199,7 @@ class Supervisor:
         try:
             settings = self.keep_what_needs_a_restart(self.load_settings())
             generation = self.write_snapshot(directory, settings)
-        except (ConfigError, OSError) as exc:
+        except (ConfigError, OSError, snapshots.SnapshotError) as exc:
             self.log.error("reload refused", reason=str(exc))
             return
         self.settings = settings
@@ -237,10 +245,13 @@ class Supervisor:
         announce_ready(self.out, url_of(self.settings, listener), names)
 
 
-def control_command(directory: DataDirectory, lifeline: int, database_url: str) -> Command:
-    """The database's address may hold a password, so it is not in the snapshot, which the workers read."""
+def control_command(directory: DataDirectory, lifeline: int, settings: Settings) -> Command:
+    """What may hold a password (the database's address, providers' secrets) is not in the snapshot: workers read it."""
     arguments = ("control", "--snapshot", str(directory.snapshot), "--lifeline-fd", str(lifeline))
-    secrets = {variable_of("database_url"): database_url}
+    secrets = {
+        variable_of("database_url"): settings.database_url,
+        variable_of("oidc"): msgspec.json.encode(settings.oidc).decode(),
+    }
     return Command((sys.executable, "-m", "mrproxy", *arguments), (lifeline,), secrets)
 
 

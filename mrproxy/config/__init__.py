@@ -6,7 +6,7 @@
 
 from mrproxy.config.load import DEFAULT_GROUPS, ConfigError, load
 from mrproxy.config.settings import About, Settings, about, flag_of, scalar_fields, variable_of
-from mrproxy.config.tables import Backend, Group, Key, LimitFields, User
+from mrproxy.config.tables import Backend, Group, Key, LimitFields, Oidc, User
 
 __all__ = [
     "DEFAULT_GROUPS",
@@ -16,6 +16,7 @@ __all__ = [
     "Group",
     "Key",
     "LimitFields",
+    "Oidc",
     "Settings",
     "User",
     "about",

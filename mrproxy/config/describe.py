@@ -8,7 +8,7 @@ from itertools import groupby
 
 from mrproxy.config.load import DEFAULT_GROUPS
 from mrproxy.config.settings import TABLES, Settings, about, flag_of, scalar_fields, variable_of
-from mrproxy.config.tables import KINDS, Backend, Key
+from mrproxy.config.tables import KINDS, Backend, Key, Oidc
 
 MASK = "********"
 
@@ -25,8 +25,8 @@ working directory.
 SIGHUP (`kill -HUP $(cat mrproxy-data/run/supervisor.pid)`) reads the file again. A broken one is refused with the
 reason and nothing changes; a valid one applies without losing a request. Settings marked *restart* are read only once.
 
-Secrets (`key`, `api_key`, `bootstrap_api_key`, `database_url`) may be written as `"$NAME"`: then they are read from the
-environment variable `NAME`.
+Secrets (`key`, `api_key`, `client_secret`, `bootstrap_api_key`, `database_url`) may be written as `"$NAME"`: then they
+are read from the environment variable `NAME`.
 
 ```toml
 port = 8000
@@ -91,6 +91,23 @@ TABLE_DOCS = {
         "models": "Allow list; absent: every model.",
         "expires": "RFC 3339 with a zone.",
         "LIMITS": "Of this key alone; the user's hold as well.",
+    },
+    "[[oidc]]": {
+        "name": "In the paths `/login/oidc/NAME` and `/login/oidc/NAME/callback`; the latter is the redirect URI that "
+        "the provider must know. A change of these tables needs a restart.",
+        "issuer": "As the provider writes it: `https://login.microsoftonline.com/TENANT/v2.0`, "
+        "`https://accounts.google.com`, `https://HOST/realms/REALM`. Everything else is found there.",
+        "client_id": "What the provider calls this gateway.",
+        "client_secret": "Or `$NAME`; absent for a public client.",
+        "label": "On the button of the sign-in page. Default: the name.",
+        "scopes": 'Default `["openid", "profile", "email"]`.',
+        "name_claim": "The claim that new users are named by. Default `preferred_username`, then the address.",
+        "group_claim": "The claim with the user's groups or roles; dots lead into objects (`realm_access.roles`).",
+        "group_map": "Value of that claim = group here. The first in the table that fits, and anew at each sign-in.",
+        "default_group": "Group of a new user that no row of `group_map` fits. Empty: such users are refused.",
+        "allowed_domains": "Only users with a verified address in one of these domains. Absent: all.",
+        "links_by_email": "A verified address makes somebody the user here who has that address. Default off: only "
+        "for a provider that speaks for those addresses.",
     },
 }
 
@@ -164,6 +181,7 @@ def rows(settings: Settings, origins: dict[str, str]) -> list[tuple[str, object,
         | {name: group.weight for name, group in settings.groups.items()},
         "users": [each.name for each in settings.users],
         "keys": [shown_key(each) for each in settings.keys],
+        "oidc": [shown_oidc(each) for each in settings.oidc],
     }
     return shown + [(name, tables[name], origins[name]) for name in TABLES]
 
@@ -175,3 +193,7 @@ def shown_backend(backend: Backend) -> str:
 
 def shown_key(key: Key) -> str:
     return f"{key.name or '(unnamed)'} of {key.user or 'nobody'}"
+
+
+def shown_oidc(provider: Oidc) -> str:
+    return f"{provider.name}={provider.issuer}" + (" (client_secret set)" if provider.client_secret else "")

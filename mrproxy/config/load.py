@@ -3,21 +3,33 @@
 A wrong value anywhere is a `ConfigError` that names the file, variable or flag and the reason; nothing is guessed and
 nothing is half applied, so a reload can refuse a broken file and keep what it has.
 
-`"$NAME"` as a secret (`key`, `api_key`, `bootstrap_api_key`, `database_url`) is read from the environment, so that
-files hold none.
+`"$NAME"` as a secret (`key`, `api_key`, `client_secret`, `bootstrap_api_key`, `database_url`) is read from the
+environment, so that files hold none.
 """
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field
 from datetime import datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from mrproxy.config.settings import TABLES, Settings, about, flag_of, scalar_fields, variable_of
-from mrproxy.config.tables import Backend, Group, Key, LimitFields, User, check_backend, parse_backend_option
+from mrproxy.config.tables import (
+    Backend,
+    Group,
+    Key,
+    LimitFields,
+    Oidc,
+    User,
+    check_backend,
+    check_oidc,
+    parse_backend_option,
+)
 
 # Weights of the groups that exist without being configured (docs/design.md, scheduler).
 DEFAULT_GROUPS = {"admin": 10, "faculty": 3, "staff": 2, "student": 1, "other": 1}
@@ -34,6 +46,7 @@ class Tables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: dict[str, Group] = {}
     users: tuple[User, ...] = ()
     keys: tuple[Key, ...] = ()
+    oidc: tuple[Oidc, ...] = ()
 
 
 def load(file: Path | None, env: Mapping[str, str], flags: Mapping[str, object]) -> tuple[Settings, dict[str, str]]:
@@ -70,9 +83,16 @@ def combine(
             values[each.name] = value_of(each, raw, origin, env)
     tables = read_tables(document, file_name, env)
     backends, origins["backends"] = all_backends(tables, file_name, env, flags)
-    for name in ("groups", "users", "keys"):
+    for name in ("groups", "users", "keys", "oidc"):
         origins[name] = f"file {file_name}" if name in document else "default"
-    settings = Settings(**values, backends=backends, groups=tables.groups, users=tables.users, keys=tables.keys)
+    settings = Settings(
+        **values,
+        backends=backends,
+        groups=tables.groups,
+        users=tables.users,
+        keys=tables.keys,
+        oidc=tables.oidc,
+    )
     check_together(settings)
     return settings, origins
 
@@ -185,6 +205,7 @@ def read_tables(document: Mapping[str, Any], file_name: str, env: Mapping[str, s
         groups=tables.groups,
         users=tables.users,
         keys=tuple(read_key(each, where, env) for each in tables.keys),
+        oidc=tuple(read_oidc(each, where, env) for each in tables.oidc),
     )
 
 
@@ -213,6 +234,17 @@ def read_key(key: Key, where: str, env: Mapping[str, str]) -> Key:
     if not secret:
         raise ConfigError(f"{where}: the key is empty, and would let everybody in")
     return msgspec.structs.replace(key, key=secret)
+
+
+def read_oidc(provider: Oidc, where: str, env: Mapping[str, str]) -> Oidc:
+    where = f"{where}: oidc {provider.name or provider.issuer}"
+    try:
+        checked = check_oidc(provider)
+    except ValueError as exc:
+        raise ConfigError(f"{where}: {exc}") from exc
+    if checked.client_secret is None:
+        return checked
+    return msgspec.structs.replace(checked, client_secret=secret_value(checked.client_secret, env, where))
 
 
 def parse_expiry(text: str, where: str) -> float:
@@ -278,6 +310,21 @@ def check_together(settings: Settings) -> None:
         if key.group is not None and (key.user is None or key.user in names):
             raise ConfigError(f"key {key.name!r}: a group belongs to the user; set it in [[users]]")
     check_amounts(settings)
+    check_sign_in(settings)
+
+
+def check_sign_in(settings: Settings) -> None:
+    for network in settings.trusted_proxies.replace(",", " ").split():
+        try:
+            ip_network(network, strict=False)
+        except ValueError as exc:
+            raise ConfigError(f"trusted_proxies: {exc}") from exc
+    if settings.public_url:
+        parts = urlsplit(settings.public_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise ConfigError(f"public_url is {settings.public_url!r}, not such as https://llm.example.edu")
+    if len({each.name for each in settings.oidc}) < len(settings.oidc):
+        raise ConfigError("two oidc providers have the same name")
 
 
 def check_amounts(settings: Settings) -> None:

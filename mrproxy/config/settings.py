@@ -10,8 +10,9 @@ Read next: `tables.py` (backends, groups, users, keys), `load.py` (file < enviro
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-from mrproxy.config.tables import Backend, Group, Key, User
+from mrproxy.config.tables import Backend, Group, Key, Oidc, User
 
+COOKIE_SECURE = ("auto", "always", "never")
 SCHEDULERS = ("wdrr", "fifo")
 PLACEMENTS = ("least_load", "latency", "metrics", "round_robin", "affinity")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -303,6 +304,35 @@ class Settings:
     capture_bodies: bool = setting(False, About(RECORD, "Keep prompts and answers next to the journal."))
     capture_max_bytes: int = count(RECORD, 64 * KIB, "Most that is kept of one body.", unit="bytes", minimum=0)
 
+    log_keep_bytes: int = count(
+        RECORD,
+        8 * MIB,
+        "Events of the log that are kept in `data_dir/logs`, per process, to be asked for; 0 keeps none.",
+        unit="bytes",
+        minimum=0,
+        restart=True,
+    )
+    otlp_endpoint: str = setting(
+        "",
+        About(
+            RECORD,
+            "OpenTelemetry collector for spans, `http://HOST:4318/v1/traces`; empty sends none. Needs the extra "
+            "`otel`; keys for it belong into `OTEL_EXPORTER_OTLP_HEADERS`.",
+            restart=True,
+        ),
+    )
+    otlp_sample_percent: float = setting(
+        100.0,
+        About(
+            RECORD,
+            "Share of requests that get spans, of those whose caller has not decided it.",
+            "percent",
+            minimum=0,
+            maximum=100,
+            restart=True,
+        ),
+    )
+
     database_url: str = setting(
         "",
         About(
@@ -338,13 +368,55 @@ class Settings:
         "", About(WHO, "A key of group `admin` that is valid from the start, for scripts and containers.", secret=True)
     )
 
+    public_url: str = setting(
+        "",
+        About(
+            WHO,
+            "Where browsers find the gateway, such as `https://llm.example.edu`; providers of `[[oidc]]` send them "
+            "back there. Empty: wherever the browser says it is.",
+            restart=True,
+        ),
+    )
+    trusted_proxies: str = setting(
+        "",
+        About(
+            WHO,
+            "Addresses or networks (`10.0.0.0/8`, several separated by commas) of proxies before the gateway whose "
+            "`X-Forwarded-For` and `X-Forwarded-Proto` are believed in sign-in and administration.",
+            precedent="nginx set_real_ip_from",
+            restart=True,
+        ),
+    )
+    cookie_secure: str = setting(
+        "auto",
+        About(
+            WHO,
+            "Whether the session's cookie is for HTTPS alone: `auto` when the request came that way, here or at a "
+            "trusted proxy.",
+            choices=COOKIE_SECURE,
+            restart=True,
+        ),
+    )
+    session_seconds: float = seconds(
+        WHO,
+        7 * 24 * 3600,
+        "How long a browser stays signed in at most.",
+        precedent="MindRouter 7 days",
+        minimum=60,
+        restart=True,
+    )
+    session_idle_seconds: float = seconds(
+        WHO, 12 * 3600, "How long a browser stays signed in that asks for nothing.", minimum=60, restart=True
+    )
+
     backends: tuple[Backend, ...] = ()
     groups: dict[str, Group] = field(default_factory=dict)
     users: tuple[User, ...] = ()
     keys: tuple[Key, ...] = ()
+    oidc: tuple[Oidc, ...] = ()
 
 
-TABLES = ("backends", "groups", "users", "keys")
+TABLES = ("backends", "groups", "users", "keys", "oidc")
 
 
 def about(setting_field: Field[Any]) -> About:

@@ -1,4 +1,4 @@
-"""Pure. The tables of the configuration file: `[[backends]]`, `[groups.NAME]`, `[[users]]`, `[[keys]]`.
+"""Pure. The tables of the configuration file: `[[backends]]`, `[groups.NAME]`, `[[users]]`, `[[keys]]`, `[[oidc]]`.
 
 These are what a person writes; `mrproxy/link/snapshot.py` has what a worker needs. `mrproxy/provision.py` makes the
 second from the first: it fills defaults in, digests keys and joins users to groups.
@@ -6,6 +6,7 @@ second from the first: it fills defaults in, digests keys and joins users to gro
 Unknown fields are refused: a misspelt limit that is silently ignored is no limit.
 """
 
+import re
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -64,6 +65,28 @@ class Key(LimitFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     expires: str | None = None
 
 
+class Oidc(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One OpenID Connect provider, found by discovery at its issuer. Read by the control process alone.
+
+    `group_claim` may be a path (`realm_access.roles`). `default_group` empty: who is in no mapped group is refused.
+    `allowed_domains`: of verified addresses; empty allows all. `links_by_email`: a verified address makes somebody the
+    user who has it already; only for a provider that may speak for these addresses.
+    """
+
+    name: str
+    issuer: str
+    client_id: str
+    client_secret: str | None = None
+    label: str = ""
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    name_claim: str = "preferred_username"
+    group_claim: str = ""
+    group_map: dict[str, str] = {}
+    default_group: str = "other"
+    allowed_domains: tuple[str, ...] = ()
+    links_by_email: bool = False
+
+
 def parse_backend_option(text: str) -> Backend:
     """`KIND=URL[,max_concurrent=N][,name=X]`, as `--backend` takes it. Raises ValueError with the reason."""
     head, *options = text.split(",")
@@ -96,6 +119,26 @@ def check_backend(backend: Backend) -> Backend:
             raise ValueError("num_ctx must be at least 1")
     url = normal_url(backend.url)
     return msgspec.structs.replace(backend, url=url, name=backend.name or name_for(backend.kind, url))
+
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def check_oidc(provider: Oidc) -> Oidc:
+    """The provider with all that can be filled in. Raises ValueError with the reason."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", provider.name):
+        raise ValueError("name must be of small letters, digits and -, since it stands in the path of /login/oidc/NAME")
+    parts = urlsplit(provider.issuer)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise ValueError(f"issuer {provider.issuer!r} is not an https:// URL")  # OpenID Connect Core 1.0 §2: iss
+    if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError(f"issuer {provider.issuer!r} must be a host and a path alone")
+    if not provider.client_id:
+        raise ValueError("client_id is empty")
+    if "openid" not in provider.scopes or any(not re.fullmatch(r"[!#-\[\]-~]+", each) for each in provider.scopes):
+        raise ValueError("scopes must contain openid, and words only")  # RFC 6749 §3.3
+    domains = tuple(each.lower().lstrip("@") for each in provider.allowed_domains)
+    return msgspec.structs.replace(provider, label=provider.label or provider.name, allowed_domains=domains)
 
 
 def normal_url(url: str) -> str:

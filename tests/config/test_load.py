@@ -176,3 +176,50 @@ def test_default_names_say_where():
 def test_no_environment_breaks_loading_otherwise_than_by_config_error(values):
     with contextlib.suppress(ConfigError):
         load(None, {variable_of(name): text for name, text in values.items()}, {})
+
+
+OIDC = '[[oidc]]\nname = "uni"\nissuer = "https://id.example.edu/realms/uni"\nclient_id = "gateway"\n'
+
+
+def test_a_provider_is_read_with_its_secret_from_the_environment(tmp_path):
+    text = OIDC + 'client_secret = "$UNI_SECRET"\nallowed_domains = ["@Example.edu"]\n'
+    settings, origins = load(write(tmp_path, text), {"UNI_SECRET": "hush\n"}, {})
+    provider = settings.oidc[0]
+    assert (provider.client_secret, provider.label, provider.allowed_domains) == ("hush", "uni", ("example.edu",))
+    assert origins["oidc"].startswith("file")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"uni"', '"Uni/x"', "small letters"),
+        ("https://id", "http://id", "not an https:// URL"),
+        ("realms/uni", "realms/uni?x=1", "host and a path alone"),
+        ('"gateway"', '""', "client_id is empty"),
+        ('"gateway"', '"gateway"\nscopes = ["profile"]', "openid"),
+        ('"gateway"', '"gateway"\nscopes = ["openid", "a b"]', "words only"),
+        ('"gateway"', '"gateway"\nclient_secret = "$NOWHERE"', "NOWHERE"),
+        ('"gateway"\n', f'"gateway"\n{OIDC}', "same name"),
+    ],
+)
+def test_a_wrong_provider_is_refused_with_the_reason(tmp_path, old, new, reason):
+    with pytest.raises(ConfigError, match=reason):
+        load(write(tmp_path, OIDC.replace(old, new)), {}, {})
+
+
+def test_a_provider_on_this_machine_may_be_without_tls(tmp_path):
+    settings, _ = load(write(tmp_path, OIDC.replace("https://id.example.edu", "http://127.0.0.1:9")), {}, {})
+    assert settings.oidc[0].issuer == "http://127.0.0.1:9/realms/uni"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'trusted_proxies = "10.0.0.0/8, proxy"',
+        'public_url = "llm.example.edu"',
+        'public_url = "https://x.example/path"',
+    ],
+)
+def test_proxies_are_networks_and_the_public_url_is_a_url(tmp_path, text):
+    with pytest.raises(ConfigError, match=text.split(" ")[0]):
+        load(write(tmp_path, text), {}, {})
