@@ -1,4 +1,4 @@
-"""Shell. `bench mock vllm|ollama|anthropic`: one mock engine in this process."""
+"""Shell. `bench mock vllm|llamacpp|ollama|anthropic`: one mock engine in this process."""
 
 from typing import Any
 
@@ -10,14 +10,16 @@ from bench.backends.settings import NATIVE_DIALECTS, REASONING_FIELDS, TOOL_STYL
 
 DEFAULT_MODELS = {
     "vllm": ("mock-8b",),
+    "llamacpp": ("mock-8b",),
     "ollama": ("llama3.2:latest", "qwen3:8b"),
     "anthropic": ("claude-mock-4-5", "claude-mock-haiku"),
 }
-DEFAULT_PORTS = {"vllm": 9001, "ollama": 9002, "anthropic": 9003}
-# Ollama's own defaults: OLLAMA_NUM_PARALLEL and OLLAMA_MAX_QUEUE; vLLM has max_num_seqs 256 and no limit.
-DEFAULT_SLOTS = {"vllm": 256, "ollama": 4, "anthropic": 1000}
-DEFAULT_QUEUE_LIMITS = {"vllm": 0, "ollama": 512, "anthropic": 0}
-DEFAULT_TOOL_STYLES = {"vllm": "fragments", "ollama": "index0", "anthropic": "fragments"}
+DEFAULT_PORTS = {"vllm": 9001, "ollama": 9002, "anthropic": 9003, "llamacpp": 9004}
+# Ollama's own defaults: OLLAMA_NUM_PARALLEL and OLLAMA_MAX_QUEUE; vLLM has max_num_seqs 256 and no limit, llama.cpp's
+# server four slots and a queue without one.
+DEFAULT_SLOTS = {"vllm": 256, "llamacpp": 4, "ollama": 4, "anthropic": 1000}
+DEFAULT_QUEUE_LIMITS = {"vllm": 0, "llamacpp": 0, "ollama": 512, "anthropic": 0}
+DEFAULT_TOOL_STYLES = {"vllm": "fragments", "llamacpp": "fragments", "ollama": "index0", "anthropic": "fragments"}
 FAULT_HELP = "A fault from the start: KIND[,probability=P][,count=N][,after_tokens=K]. Kinds: " + ", ".join(KINDS) + "."
 
 
@@ -30,9 +32,9 @@ def _parse_native(text: str) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["vllm", "ollama", "anthropic"]))
+@click.argument("kind", type=click.Choice(["vllm", "llamacpp", "ollama", "anthropic"]))
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=int, help="0: any free one. Default: 9001 for vllm, 9002 for ollama, 9003 for anthropic.")
+@click.option("--port", type=int, help="0: any free one. Default: 9001 for vllm, 9002, 9003, 9004 for the others.")
 @click.option("--model", "models", multiple=True, help="Model to serve; repeatable.")
 @click.option("--itl-ms", default=20.0, show_default=True, help="Time between two tokens of a request.")
 @click.option("--prefill-ms", default=5.0, show_default=True, help="Time to the first token.")
@@ -40,7 +42,9 @@ def _parse_native(text: str) -> tuple[str, ...]:
     "--prefill-tokens-per-second", default=0.0, help="Adds prompt tokens / this to the first token; 0: nothing."
 )
 @click.option(
-    "--max-num-seqs", type=int, help="Requests decoded at once. Default: 256 for vllm, 4 per model for ollama."
+    "--max-num-seqs",
+    type=int,
+    help="Requests decoded at once. Default: 256 for vllm, 4 for llamacpp, 4 per model for ollama.",
 )
 @click.option("--queue-limit", type=int, help="Requests waiting before 503; 0: no limit. Default: 512 for ollama.")
 @click.option("--pacing", type=click.Choice(["independent", "step"]), default="independent", show_default=True)

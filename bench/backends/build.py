@@ -10,6 +10,7 @@ from types import FrameType
 from bench.backends.anthropic import Anthropic
 from bench.backends.engine import Engine
 from bench.backends.faults import Rule
+from bench.backends.llamacpp import Llamacpp
 from bench.backends.native import WithNative
 from bench.backends.ollama import Ollama
 from bench.backends.ollama_openai import OllamaWithOpenai
@@ -56,11 +57,13 @@ def build_dialect(settings: EngineSettings, engine: Engine, stats: Stats) -> Dia
     def counts() -> Counts:
         return Counts(engine.running, engine.waiting, stats.prompt_tokens, stats.generation_tokens)
 
-    dialect = (
-        OllamaWithOpenai(settings, Ollama(settings, EngineResidency(engine)))
-        if settings.kind == "ollama"
-        else Vllm(settings, id_source(settings.seed), counts)
-    )
+    dialect: OllamaWithOpenai | Vllm | Llamacpp
+    if settings.kind == "ollama":
+        dialect = OllamaWithOpenai(settings, Ollama(settings, EngineResidency(engine)))
+    else:
+        dialect = Vllm(settings, id_source(settings.seed), counts)
+        if settings.kind == "llamacpp":
+            dialect = Llamacpp(settings, dialect)
     return WithNative(settings, dialect, id_source(settings.seed + 1)) if settings.native else dialect
 
 

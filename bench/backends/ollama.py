@@ -26,6 +26,7 @@ from bench.backends.ollama_scripted import (
     whole_fields,
 )
 from bench.backends.openai_json import count_prompt_tokens, embed_text, filler
+from bench.backends.prompt_tokens import count_values
 from bench.backends.prompts import Prompt, Refusal, is_special_text, may_be_special
 from bench.backends.scripts import write_script
 from bench.backends.settings import EngineSettings
@@ -228,7 +229,7 @@ class Ollama:
         self._count += 1
         limit = read_limit(wanted.options)
         reason = "load" if not has_prompt else "length" if limit else "stop"
-        prompt_tokens = count_prompt_tokens(len(request.body))
+        prompt_tokens = _count_prompt(wanted)
         final = _final_event(wanted.model, text_field, reason, prompt_tokens if has_prompt else None, now_utc)
         return Work(
             model=split_model(model)[0],
@@ -258,6 +259,15 @@ def _may_be_special(wanted: GenerateRequest) -> bool:
     if wanted.messages is not None:
         return may_be_special(wanted.messages)
     return is_special_text(wanted.prompt) or is_special_text(wanted.system)
+
+
+def _count_prompt(wanted: GenerateRequest) -> int:
+    """What the model reads; not how it is to answer."""
+    images = wanted.images if isinstance(wanted.images, list) else None
+    return count_values(
+        *(wanted.messages or ()), wanted.tools, wanted.think, wanted.prompt, wanted.system, wanted.suffix,
+        wanted.template, wanted.context, images,
+    )  # fmt: skip
 
 
 def read_limit(options: dict[str, Any] | None) -> int | None:

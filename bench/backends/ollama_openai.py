@@ -27,6 +27,7 @@ from bench.backends.openai_prompts import read_chat, read_completion
 from bench.backends.prompts import Prompt, Refusal, is_special_text, may_be_special
 from bench.backends.scripts import CALL, TEXT, TOOL_CALLS, Script, Token, write_script
 from bench.backends.settings import EngineSettings
+from bench.backends.vllm import count_prompt
 from bench.backends.vllm_scripted import tool_delta
 from bench.backends.work import TOKEN_TEXT, Closing, Reply, Timing, Work, escape_template
 from bench.http1 import Request
@@ -205,7 +206,7 @@ class OllamaWithOpenai:
         self, request: Request, wanted: ChatRequest | CompletionRequest, limit: int | None, shape: Shape, now_utc: int
     ) -> Reply | Work:
         model = self._native.require(wanted.model)
-        prompt_tokens = count_prompt_tokens(len(request.body))
+        prompt_tokens = count_prompt(wanted)
         reason = "stop" if limit is None else "length"
 
         def close(_timing: Timing, sent: int) -> Closing:

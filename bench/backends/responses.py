@@ -13,7 +13,7 @@ import msgspec
 
 from bench.backends.faults import split_model
 from bench.backends.heads import Heads
-from bench.backends.openai_json import count_prompt_tokens
+from bench.backends.prompt_tokens import count_values
 from bench.backends.prompts import Conversation, Prompt, Refusal, image_url_size, refuses_malformed
 from bench.backends.scripts import LENGTH, TEXT, THINKING, Script, Token, write_script
 from bench.backends.work import Closing, Reply, Work
@@ -119,7 +119,7 @@ class Responses:
         if wanted.previous_response_id:
             raise Refusal(f"Response with id '{wanted.previous_response_id}' not found.", "previous_response_id", 404)
         script = write_script(read_prompt(wanted))
-        prompt_tokens = count_prompt_tokens(len(request.body))
+        prompt_tokens = count_values(wanted.input, wanted.instructions, wanted.tools, wanted.reasoning)
         shape = Shape(f"resp_{self._next_id()}", wanted, script, prompt_tokens, now_utc)
         opening, events, last = shape.stream()
         whole = self._heads.json(200, shape.response(is_done=True), now_utc).data

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    kind: str  # vllm | ollama | anthropic
+    kind: str  # vllm | llamacpp | ollama | anthropic
     models: tuple[str, ...]
     itl_seconds: float = 0.020  # between two tokens of a request when the batch is small
     prefill_seconds: float = 0.005  # before the first token, whatever the prompt

@@ -18,13 +18,13 @@ from bench.backends.openai_json import (
     CompletionRequest,
     EmbeddingRequest,
     count_input_tokens,
-    count_prompt_tokens,
     embed_text,
     encode_vector,
     filler,
     input_texts,
 )
 from bench.backends.openai_prompts import read_chat, read_completion
+from bench.backends.prompt_tokens import apply_template, count_prompts, count_text, template_variables
 from bench.backends.prompts import Prompt, Refusal, is_special_text, may_be_special
 from bench.backends.scripts import write_script
 from bench.backends.settings import EngineSettings
@@ -59,6 +59,17 @@ _ERROR_TYPES = {400: "BadRequestError", 404: "NotFoundError", 429: "RateLimitErr
 _STREAM_ERROR = {"message": "mock fault: error_event", "type": "InternalServerError", "param": None, "code": 500}
 FAILURE = (sse_event({"error": _STREAM_ERROR}), b"data: [DONE]\n\n")
 
+
+class TokenizeRequest(msgspec.Struct):
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[msgspec.Raw] | None = None
+    tools: list[Json] | None = None
+    chat_template_kwargs: Json | None = None
+    add_generation_prompt: bool = True
+
+
+_decode_tokenize = msgspec.json.Decoder(TokenizeRequest).decode
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
 _decode_completion = msgspec.json.Decoder(CompletionRequest).decode
 _decode_embedding = msgspec.json.Decoder(EmbeddingRequest).decode
@@ -79,6 +90,7 @@ class Vllm:
             (b"POST", b"/v1/chat/completions"): self._chat,
             (b"POST", b"/v1/completions"): self._completion,
             (b"POST", b"/v1/embeddings"): self._embeddings,
+            (b"POST", b"/tokenize"): self._tokenize,
             (b"POST", b"/v1/audio/speech"): self._speech,
             (b"POST", b"/v1/images/generations"): self._images,
             (b"GET", b"/v1/models"): self._list_models,
@@ -147,6 +159,23 @@ class Vllm:
         usage = usage_of(count_input_tokens(wanted.input), 0) | {"prompt_tokens_details": None}
         answer = {"id": f"embd-{self._next_id()}", "object": "list", "created": now_utc, "model": wanted.model}
         return self.heads.json(200, answer | {"data": data, "usage": usage}, now_utc)
+
+    def _tokenize(self, request: Request, now_utc: int) -> Reply:
+        """serve/tokenize/{protocol,serving}.py: a prompt, or a chat as its template makes it."""
+        wanted = _decode_tokenize(request.body)
+        if wanted.model is not None:
+            self._require(wanted.model)
+        if wanted.messages is not None:
+            text = apply_template(
+                wanted.messages, wanted.tools, wanted.chat_template_kwargs, wanted.add_generation_prompt
+            )
+        elif wanted.prompt is not None:
+            text = wanted.prompt.encode()
+        else:
+            raise Refusal("Field required", "prompt")
+        count = count_text(text)
+        answer = {"count": count, "max_model_len": MAX_MODEL_LEN, "tokens": list(range(count)), "token_strs": None}
+        return self.heads.json(200, answer, now_utc)
 
     def _speech(self, request: Request, now_utc: int) -> Reply:
         wanted = _decode_speech(request.body)
@@ -246,7 +275,7 @@ class Vllm:
         shape: Shape,
         now_utc: int,
     ) -> Work:
-        prompt_tokens = count_prompt_tokens(len(request.body))
+        prompt_tokens = count_prompt(wanted)
         reason = "stop" if limit is None else "length"
         stream = bool(wanted.stream)
 
@@ -272,6 +301,14 @@ class Vllm:
             fault=split_model(wanted.model)[1],
             failure=FAILURE,
         )
+
+
+def count_prompt(wanted: ChatRequest | CompletionRequest) -> int:
+    """The same as `/tokenize` counts."""
+    if isinstance(wanted, CompletionRequest):
+        return count_prompts(wanted.prompt)
+    variables = template_variables(wanted.chat_template_kwargs, wanted.reasoning_effort)
+    return count_text(apply_template(wanted.messages, wanted.tools, variables))
 
 
 def _closing(shape: Shape, reason: str, prompt_tokens: int, wants_usage: bool) -> Callable[[Timing, int], Closing]:

@@ -24,7 +24,7 @@ def test_ids_repeat_under_a_seed():
 
 
 def test_a_server_listens_on_any_port_and_closes():
-    for kind in ("vllm", "ollama", "anthropic"):
+    for kind in ("vllm", "llamacpp", "ollama", "anthropic"):
         reactor = Reactor()
         server = build_server(EngineSettings(kind, ("m",)), reactor)
         assert server.listen("127.0.0.1", 0) > 0

@@ -168,3 +168,32 @@ def test_the_sdk_raises_not_found_and_bad_request(client):
         client.chat.completions.create(model="nope", messages=MESSAGES)
     with pytest.raises(openai.BadRequestError):
         client.completions.create(model="mock-8b", prompt="a", max_tokens=0)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+    ],
+)
+def test_a_chat_is_tokenized_as_it_is_answered(fields):
+    work = chat(stream=True, max_tokens=5, **fields)
+    body = {"model": "mock-8b", "messages": [{"role": "user", "content": "hi"}]} | fields
+    reply = dialect().answer(post(b"/tokenize", body), 1)
+    answer = json.loads(reply.data.split(b"\r\n\r\n", 1)[1])
+    assert answer["count"] == len(answer["tokens"]) == work.prompt_tokens
+    assert dialect().answer(post(b"/tokenize", body | {"add_generation_prompt": False}), 1) != reply
+
+
+def test_a_prompt_is_tokenized_as_it_is_answered():
+    work = dialect().answer(post(b"/v1/completions", {"model": "mock-8b", "prompt": "grün" * 20}), 1)
+    reply = dialect().answer(post(b"/tokenize", {"model": "mock-8b", "prompt": "grün" * 20}), 1)
+    assert json.loads(reply.data.split(b"\r\n\r\n", 1)[1])["count"] == work.prompt_tokens
+
+
+def test_the_tokenizer_refuses_what_it_does_not_serve():
+    assert dialect().answer(post(b"/tokenize", {"model": "x", "prompt": "hi"}), 1).status == 404
+    assert dialect().answer(post(b"/tokenize", {"model": "mock-8b"}), 1).status == 400
+    assert dialect().answer(post(b"/v1/chat/completions/render", {"model": "mock-8b"}), 1).status == 404
