@@ -107,9 +107,9 @@ class Supervisor:
             await self.run_children(directory, listener, lifeline)
 
     def write_snapshot(self, directory: DataDirectory, settings: Settings) -> int:
-        """Compile the configured part and put it into force; the generation. Raises ConfigError, OSError, SnapshotError.
+        """Compile the configured part and put it into force; the generation in force.
 
-        After a ConfigError nothing has changed.
+        Raises SnapshotError, OSError, and ConfigError, after which nothing has changed.
         """
         if not settings.backends:
             settings = replace(settings, backends=tuple(self.found.values()))
@@ -118,7 +118,7 @@ class Supervisor:
         return publish(directory.root, self.clock())
 
     def write_first_snapshot(self, directory: DataDirectory) -> None:
-        """The database's part may be damaged. What was in force before stays, with all its keys, until it is replaced."""
+        """The database's part may be damaged. What was in force stays then, with all its keys, until it is replaced."""
         try:
             self.write_snapshot(directory, self.settings)
         except snapshots.SnapshotError as exc:

@@ -1,19 +1,26 @@
 """Shell. The snapshot: everything a worker needs to serve, in one file that replaces itself atomically.
 
-The supervisor writes it (later: the control plane), workers read it at start and on SIGHUP. A worker that finds it
-can serve without anybody else being up. It holds digests of keys and the backends' own keys, so its mode is 0600.
-Unknown fields are ignored and missing ones have defaults: a worker one version behind still starts.
-Read next: `mrproxy/provision.py`, which compiles it.
+    configured.json   a Snapshot of the configuration, written by the supervisor        ┐ `publishing.py` merges them
+    managed.json      `Managed`: what the database says, written by the control plane   ┘ into snapshot.json
+
+A worker that finds snapshot.json can serve without anybody else being up. These files hold digests of keys and the
+backends' own keys, so their mode is 0600. Unknown fields are ignored and missing ones have defaults: a worker one
+version behind still starts. Each user and each key has a line of its own, behind everything else: people can compare
+two files, and `catalogue.py` takes a hundred thousand of them over a few at a time.
+Read next: `merging.py`, `catalogue.py`; `mrproxy/provision.py`, which compiles the configured part.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from mrproxy.config import Settings
 
 FORMAT = 1
+_Part = TypeVar("_Part", "Snapshot", "Managed", "Preamble")
 
 
 class SnapshotError(Exception):
@@ -30,7 +37,7 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
     budget_period: str = "lifetime"
 
 
-class GroupSpec(msgspec.Struct, frozen=True):
+class GroupSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """`limits` are for each member that sets none of its own, `shared` is one pot for all of them."""
 
     name: str
@@ -40,8 +47,8 @@ class GroupSpec(msgspec.Struct, frozen=True):
     captures_bodies: bool = False
 
 
-class UserSpec(msgspec.Struct, frozen=True):
-    """`weight` None: the group's. `limits` are complete: the group's are already filled in where the user sets none."""
+class UserSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`weight` None: the group's. In a merged snapshot `limits` are complete: the group's where the user sets none."""
 
     name: str
     group: str
@@ -49,7 +56,7 @@ class UserSpec(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
 
 
-class KeySpec(msgspec.Struct, frozen=True):
+class KeySpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """`digest` is `identity.digest.digest_key(...).hex()`; `user` None: the key is a flow of its own, of `group`.
 
     `models` is what key, user and group allow together. `addresses`: networks (CIDR) it may come from; None is any.
@@ -67,14 +74,14 @@ class KeySpec(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...] | None = None
 
 
-class ModelSpec(msgspec.Struct, frozen=True):
+class ModelSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """A model takes `budget_weight` tokens of a budget for each of its own."""
 
     name: str
     budget_weight: float = 1.0
 
 
-class BackendSpec(msgspec.Struct, frozen=True):
+class BackendSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """`kind` may be `auto`: then the first probe that is answered decides. `models` None: all that it has.
 
     `aliases`: public name → the backend's own. `num_ctx`: context length sent to Ollama, for all models or each.
@@ -113,29 +120,81 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelSpec, ...] = ()
 
 
-def encode(snapshot: Snapshot) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(snapshot), indent=1) + b"\n"
+class Managed(msgspec.Struct, frozen=True, kw_only=True):
+    """The database's part. Users' limits may leave open what `merging.merge` fills in from their groups."""
+
+    format: int = FORMAT
+    generation: int
+    groups: tuple[GroupSpec, ...] = ()
+    users: tuple[UserSpec, ...] = ()
+    keys: tuple[KeySpec, ...] = ()
+    backends: tuple[BackendSpec, ...] = ()
+    models: tuple[ModelSpec, ...] = ()
+
+
+class Preamble(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot says of itself; reading it alone is quick, however many keys follow."""
+
+    format: int = FORMAT
+    generation: int
+    created_utc: float = 0.0
+
+
+_LINES = ("groups", "backends", "models", "users", "keys")  # an entry is a line; in this order, at the end
+_encode_lines = msgspec.json.Encoder().encode_lines
+USERS_BEGIN, USERS_END = b'\n"users":[\n', b"],"
+KEYS_BEGIN, KEYS_END = b'"keys":[', b"]}"
+
+
+def encode(snapshot: Snapshot | Managed) -> bytes:
+    """JSON, in the layout that `catalogue.py` reads by lines."""
+    plain = {name: getattr(snapshot, name) for name in snapshot.__struct_fields__ if name not in _LINES}
+    tables = [msgspec.json.encode(plain)[:-1]]
+    tables += [b'"%b":[\n%b]' % (name.encode(), _lines(getattr(snapshot, name))) for name in _LINES]
+    return b",\n".join(tables) + b"}\n"
+
+
+def _lines(entries: Sequence[msgspec.Struct]) -> bytes:
+    return _encode_lines(entries)[:-1].replace(b"\n", b",\n") + b"\n" if entries else b""
 
 
 def decode(data: bytes) -> Snapshot:
     """Raises SnapshotError."""
+    return _decoded(data, Snapshot)
+
+
+def _decoded(data: bytes, kind: type[_Part]) -> _Part:
     try:
-        snapshot = msgspec.json.decode(data, type=Snapshot)
+        part = msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise SnapshotError(f"not a snapshot: {exc}") from exc
-    if snapshot.format != FORMAT:
-        raise SnapshotError(f"snapshot format {snapshot.format}; this version reads {FORMAT}")
-    return snapshot
+    if part.format != FORMAT:
+        raise SnapshotError(f"snapshot format {part.format}; this version reads {FORMAT}")
+    return part
 
 
 def read(path: Path) -> Snapshot:
     """Raises SnapshotError."""
+    return _read(path, Snapshot)
+
+
+def read_preamble(path: Path) -> Preamble:
+    """Raises SnapshotError."""
+    return _read(path, Preamble)
+
+
+def read_managed(path: Path) -> Managed | None:
+    """None where there has never been any. Raises SnapshotError."""
+    return _read(path, Managed) if path.exists() else None
+
+
+def _read(path: Path, kind: type[_Part]) -> _Part:
     try:
         data = path.read_bytes()
     except OSError as exc:
         raise SnapshotError(f"{path}: {exc.strerror}") from exc
     try:
-        return decode(data)
+        return _decoded(data, kind)
     except SnapshotError as exc:
         raise SnapshotError(f"{path}: {exc}") from exc
 
@@ -143,6 +202,11 @@ def read(path: Path) -> Snapshot:
 def write(path: Path, snapshot: Snapshot) -> None:
     """Replace the file atomically; readers see the old one or the new one. Raises OSError and leaves the old one."""
     replace_file(path, encode(snapshot))
+
+
+def write_managed(path: Path, managed: Managed) -> None:
+    """The same for the database's part."""
+    replace_file(path, encode(managed))
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace as replaced
 
 from mrproxy.app import Worker
 from mrproxy.config import Backend, Key, Settings, User
 from mrproxy.link.journal import read_segment, segments
+from mrproxy.link.merging import merge
 from mrproxy.link.records import JournalRecord
 from mrproxy.link.snapshot import write
 from mrproxy.provision import compile_snapshot, open_data_directory, read_secret
@@ -153,7 +155,7 @@ async def run_gateway(
         keys=(Key(name="first", key=KEY, user="ada", **_AMPLE), *keys),
         **settings,  # type: ignore[arg-type]
     )
-    snapshot = compile_snapshot(wanted, read_secret(data_directory), (), 1)
+    snapshot = replaced(merge(compile_snapshot(wanted, read_secret(data_directory), ()), None), generation=1)
     write(data_directory.snapshot, snapshot)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     listener.setblocking(False)

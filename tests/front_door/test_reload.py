@@ -1,5 +1,6 @@
 """SIGHUP: all of a new configuration or nothing of it, and no request lost."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -51,10 +52,17 @@ def gateway(running: Gateway, engines: tuple[str, str]) -> Gateway:
 
 
 def reload_all(gateway: Gateway) -> None:
-    """And wait until the worker says that it has."""
-    wanted = generation(gateway) + 1
+    """And wait until the worker serves what the supervisor then says is in force."""
+    before = len(reloads(gateway))
     gateway.reload()
+    wanted = eventually(lambda: reloads(gateway)[before:] or None, "the supervisor has not reloaded")[0]
     eventually(lambda: generation(gateway) == wanted or None, f"generation {wanted} is not served")
+
+
+def reloads(gateway: Gateway) -> list[int]:
+    """The generations that the supervisor has put into force, or found there."""
+    lines = (json.loads(line) for line in gateway.child.output().splitlines() if line.startswith("{"))
+    return [line["generation"] for line in lines if (line["component"], line["event"]) == ("supervisor", "reloaded")]
 
 
 def configuration(engines: tuple[str, ...], *keys: str, first_line: str = "") -> str:

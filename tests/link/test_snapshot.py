@@ -4,13 +4,24 @@ import contextlib
 import os
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mrproxy.config import Settings
 from mrproxy.link import snapshot as snapshots
-from mrproxy.link.snapshot import BackendSpec, GroupSpec, KeySpec, Limits, Snapshot, SnapshotError, UserSpec
+from mrproxy.link.snapshot import (
+    BackendSpec,
+    GroupSpec,
+    KeySpec,
+    Limits,
+    Managed,
+    ModelSpec,
+    Snapshot,
+    SnapshotError,
+    UserSpec,
+)
 
 FULL = Snapshot(
     generation=3,
@@ -77,3 +88,24 @@ def test_a_torn_file_is_a_snapshot_error_that_names_it(tmp_path):
 def test_no_bytes_break_decoding_otherwise_than_by_snapshot_error(data):
     with contextlib.suppress(SnapshotError):
         snapshots.decode(data)
+
+
+def test_the_databases_part_is_written_and_read(tmp_path):
+    path = tmp_path / "managed.json"
+    assert snapshots.read_managed(path) is None
+    managed = Managed(generation=4, groups=FULL.groups, users=FULL.users, keys=FULL.keys, models=(ModelSpec("m", 2.0),))
+    snapshots.write_managed(path, managed)
+    assert snapshots.read_managed(path) == managed
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_snapshot_says_of_itself_is_read_alone(tmp_path):
+    path = tmp_path / "snapshot.json"
+    snapshots.write(path, FULL)
+    assert snapshots.read_preamble(path) == snapshots.Preamble(generation=3, created_utc=1.5)
+
+
+def test_a_user_and_a_key_are_a_line_each():
+    lines = snapshots.encode(FULL).splitlines()
+    assert [line for line in lines if b'"digest"' in line] == [msgspec.json.encode(FULL.keys[0])]
+    assert msgspec.json.encode(FULL.users[0]) in lines
