@@ -1,14 +1,16 @@
 """Shell. What is not inference goes to the control plane: one more upstream, on a Unix socket, by the same relay.
 
 No key is asked here and nothing is accounted: the control plane has its own sign-in. Its cookies pass, and it learns
-who asked (X-Forwarded-*, set here and never taken from the caller). After `101 Switching Protocols` both sockets leave
-the pollers and a pair of tasks copies between them.
+who asked, and how (X-Forwarded-*, set here; what the caller says of them counts only from a trusted proxy). What comes
+to its socket without these comes from the owner of the data directory. After `101 Switching Protocols` both sockets
+leave the pollers and a pair of tasks copies between them.
 """
 
 import trio
 
 from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
+from mrproxy.accept.proxied import networks_of, origin_of
 from mrproxy.canonical.exchange import Exchange
 from mrproxy.counters import Counters
 from mrproxy.dialects.usage import PassTap
@@ -32,8 +34,19 @@ _OURS = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for", b"x-forw
 class ControlUplink:
     """The pump and the pool towards the control plane. `run` owns their tasks."""
 
-    def __init__(self, socket_path: str, poller: Poller, pace: Pace, counters: Counters) -> None:
+    def __init__(
+        self,
+        socket_path: str,
+        poller: Poller,
+        pace: Pace,
+        counters: Counters,
+        *,
+        is_tls: bool = False,
+        trusted_proxies: str = "",
+    ) -> None:
         self._socket_path = socket_path
+        self.is_tls = is_tls
+        self.trusted = networks_of(trusted_proxies)
         self.pump = Pump(poller, pace, counters, b"")
         self.pump.answers = AnswerCache(PLAIN_RESPONSE)
         self.pool = Pool(poller, max_idle=32, idle_seconds=60.0)
@@ -65,7 +78,8 @@ async def forward(client: Client, head: Head, exchange: Exchange, uplink: Contro
     body = await client.read_body(head, _MAX_BODY_BYTES)
     client.begin()
     uplink.pump.counters.control_forwards += 1
-    payload = _request(head, body, exchange.request_id, client.address)
+    origin = origin_of(client.address, uplink.is_tls, head.http.headers, uplink.trusted)
+    payload = _request(head, body, exchange.request_id, *origin)
     exchange.answer_lines = lines
     relay, outcome = await _exchange(client, head, exchange, uplink, payload)
     match outcome:
@@ -113,10 +127,11 @@ async def _exchange(
         return relay, outcome
 
 
-def _request(head: Head, body: bytes, request_id: bytes, address: str) -> bytes:
+def _request(head: Head, body: bytes, request_id: bytes, address: str, is_tls: bool) -> bytes:
     http = head.http
     lines = [b"%b: %b\r\n" % header for header in http.headers if header[0] not in _OURS]
     lines.append(b"x-request-id: %b\r\nx-forwarded-for: %b\r\n" % (request_id, address.encode()))
+    lines.append(b"x-forwarded-proto: %b\r\n" % (b"https" if is_tls else b"http"))
     if http.upgrade is not None and http.upgrade.lower() == b"websocket":  # h2c would be a tunnel past this door
         lines.append(b"connection: upgrade\r\nupgrade: websocket\r\n")
     if body or http.content_length >= 0 or http.chunked:

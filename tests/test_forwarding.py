@@ -67,9 +67,14 @@ async def read_request(stream: trio.SocketStream) -> bytes:
 
 
 @asynccontextmanager
-async def controlled(directory: Path, *answers: bytes) -> AsyncIterator[tuple[Gateway, FakeControl]]:
+async def controlled(
+    directory: Path, *answers: bytes, trusted_proxies: str = ""
+) -> AsyncIterator[tuple[Gateway, FakeControl]]:
     control = FakeControl(list(answers))
-    async with run_gateway(directory) as gateway, trio.open_nursery() as nursery:
+    async with (
+        run_gateway(directory, trusted_proxies=trusted_proxies) as gateway,
+        trio.open_nursery() as nursery,
+    ):
         await nursery.start(control.run, directory / "run" / "control.sock")
         yield gateway, control
         nursery.cancel_scope.cancel()
@@ -92,8 +97,18 @@ async def test_control_learns_who_asked_and_takes_nobodys_word_for_it(tmp_path):
         assert asked.count("x-forwarded-for: ") == 1
         assert "x-forwarded-for: 127.0.0.1\r\n" in asked
         assert "10.0.0.1" not in asked
+        assert "x-forwarded-proto: http\r\n" in asked
         assert "https" not in asked
         assert "x-request-id: page/1\r\n" in asked
+
+
+async def test_control_believes_what_a_trusted_proxy_says(tmp_path):
+    async with controlled(tmp_path, trusted_proxies="127.0.0.0/8") as (gateway, control):
+        await get(gateway, "/page", "X-Forwarded-For: 203.0.113.9, 198.51.100.7", "X-Forwarded-Proto: https")
+        asked = control.asked[0].decode()
+        assert "x-forwarded-for: 198.51.100.7\r\n" in asked
+        assert "x-forwarded-proto: https\r\n" in asked
+        assert "203.0.113.9" not in asked
 
 
 async def test_a_body_arrives_whole_even_if_it_came_in_chunks(tmp_path):
