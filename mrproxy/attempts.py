@@ -192,6 +192,8 @@ class Attempts(Settlement):
             if outcome is Outcome.COMPLETE:
                 self._succeeded(clock())
                 return
+            if outcome is Outcome.FAILED and relay.is_waiting and not self.exchange.answer_bytes:
+                await self._client.send_all(relay.take_pending())  # half a ping: what comes next follows its rest
             if not (relay.connection.is_reused and was_stale(relay)):
                 await self._raise(relay, backend)
             backend.pool.close_idle()  # what was pooled with it is as old as it was

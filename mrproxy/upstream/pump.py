@@ -582,7 +582,7 @@ class Relay:
         """Called now and then: is anything late?"""
         pace = self._pump.pace
         is_lagging = self._pending or (self._bulk is not None and self._bulk.is_lagging)
-        if is_lagging and now - self.last_at > pace.client_write_idle_seconds:
+        if is_lagging and now - max(self.last_at, self._pinged_at) > pace.client_write_idle_seconds:
             self._finish(Outcome.CLIENT_SLOW)
         elif self._is_released:
             return  # complete, but for what the client has still to take
