@@ -5,8 +5,6 @@ yet taken over is not in it; `mrproxy journal` shows that.
 Read next: `mrproxy/storage/records.py`, the questions; `mrproxy/storage/ingest.py`, where the table comes from.
 """
 
-import csv
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,23 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
-import msgspec
 import trio
 
 from mrproxy.cli.options import Function, data_dir_options, errors_for_people, json_option, load_settings
 from mrproxy.cli.output import print_rows
 from mrproxy.clock import utc_now
 from mrproxy.config import ConfigError
-from mrproxy.link.records import JournalRecord
+from mrproxy.storage.export import CSV_HEAD, FIELDS, Value, encode_csv, encode_jsonl
 
 if TYPE_CHECKING:  # workers start through this package: SQLAlchemy is imported where it is needed
     from mrproxy.storage.records import RecordFilter
     from mrproxy.storage.urls import Location
 
-Value = str | int | float | bool | None
 Row = Sequence[Value]
 
-FIELDS = JournalRecord.__struct_fields__
 LIST_COLUMNS = (
     "started_utc",
     "request_id",
@@ -47,8 +42,6 @@ LIST_COLUMNS = (
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _STATUS = re.compile(r"([1-5])(\d\d|xx)")
-# A spreadsheet takes such a cell for a formula, and strangers choose these texts (OWASP, CSV Injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Moment(click.ParamType[float]):
@@ -144,7 +137,7 @@ def export(
     with errors_for_people():
         location = location_of(config_file, data_dir, database_url)
         if form == "csv":
-            output.write(encode_csv([FIELDS]))
+            output.write(CSV_HEAD)
         read(location, wanted, lambda rows: output.write(encode(rows)))
         output.flush()
 
@@ -189,24 +182,3 @@ def readable(row: Mapping[str, object]) -> dict[str, object]:
     started_utc = row["started_utc"]
     assert isinstance(started_utc, float)
     return {**row, "started_utc": datetime.fromtimestamp(started_utc, UTC).isoformat(timespec="milliseconds")}
-
-
-def encode_jsonl(rows: Sequence[Row]) -> bytes:
-    return b"".join([msgspec.json.encode(dict(zip(FIELDS, row, strict=True))) + b"\n" for row in rows])
-
-
-def encode_csv(rows: Sequence[Row]) -> bytes:
-    """RFC 4180 in UTF-8. What is absent is an empty cell, truth is `true` or `false`."""
-    text = io.StringIO()
-    csv.writer(text).writerows([[cell(value) for value in row] for row in rows])
-    return text.getvalue().encode()
-
-
-def cell(value: Value) -> Value:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str() if value.startswith(_FORMULA):
-            return f"'{value}"
-        case _:
-            return value

@@ -7,18 +7,21 @@ Read next: `schema.py`, whose indexes serve each filter in the order of time.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, select, tuple_
+from sqlalchemy import Row as SqlRow
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mrproxy.link.records import JournalRecord
 from mrproxy.storage.database import Database
+from mrproxy.storage.export import FIELDS
 from mrproxy.storage.rows import Row
 from mrproxy.storage.schema import records
 
 PAGE_RECORDS = 1000
-FIELDS = JournalRecord.__struct_fields__
+NAMED = ("user", "key_id", "model", "backend", "group", "code", "dialect", "operation", "request_id")
+_STARTED = FIELDS.index("started_utc")
+KEYS = (records.c.started_utc, records.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,11 @@ class RecordFilter:
     model: str | None = None
     backend: str | None = None
     statuses: tuple[int, int] | None = None
+    group: str | None = None
+    code: str | None = None
+    dialect: str | None = None
+    operation: str | None = None
+    request_id: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
@@ -39,7 +47,7 @@ class RecordFilter:
             found.append(records.c.started_utc >= self.since_utc)
         if self.until_utc is not None:
             found.append(records.c.started_utc < self.until_utc)
-        named = {"user": self.user, "key_id": self.key_id, "model": self.model, "backend": self.backend}
+        named = {name: getattr(self, name) for name in NAMED}
         found += [records.c[name] == wanted for name, wanted in named.items() if wanted is not None]
         if self.statuses is not None:
             low, high = self.statuses
@@ -56,10 +64,17 @@ class Cursor(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Rows have the fields of a journal record, in its order. `following` is None after the last page."""
+    """Rows have FIELDS. `following` is None after the last page."""
 
     rows: Sequence[Row]
     following: Cursor | None
+    ids: Sequence[int] = ()
+
+    def cursor_at(self, index: int) -> Cursor:
+        """To go on behind that row."""
+        started_utc = self.rows[index][_STARTED]
+        assert isinstance(started_utc, float)
+        return Cursor(started_utc, self.ids[index])
 
 
 async def read_page(
@@ -71,8 +86,13 @@ async def read_page(
 ) -> Page:
     """For `Database.read`."""
     found = (await connection.execute(_selection(wanted, behind, limit, is_newest_first))).all()
-    following = Cursor(found[-1].started_utc, found[-1].id) if len(found) == limit else None
-    return Page([tuple(row[1:]) for row in found], following)
+    return page_of(found, is_full=len(found) == limit)
+
+
+def page_of(found: Sequence[SqlRow[Any]], *, is_full: bool) -> Page:
+    """Of rows whose `id` stands before FIELDS."""
+    page = Page([tuple(row[1:]) for row in found], None, [row[0] for row in found])
+    return page._replace(following=page.cursor_at(-1)) if is_full and found else page
 
 
 async def each_page(
@@ -94,11 +114,18 @@ async def each_page(
 def _selection(
     wanted: RecordFilter, behind: Cursor | None, limit: int, is_newest_first: bool
 ) -> Select[tuple[object, ...]]:
-    keys = (records.c.started_utc, records.c.id)
+    fields = [records.c[name] for name in FIELDS]
+    chosen = select(records.c.id, *fields).where(where(wanted, behind, is_newest_first))
+    return chosen.order_by(*order(is_newest_first)).limit(limit)
+
+
+def where(wanted: RecordFilter, behind: Cursor | None, is_newest_first: bool) -> ColumnElement[bool]:
     conditions = wanted.conditions()
     if behind is not None:
         here = tuple_(*behind)
-        conditions.append(tuple_(*keys) < here if is_newest_first else tuple_(*keys) > here)
-    order = [key.desc() for key in keys] if is_newest_first else list(keys)
-    fields = [records.c[name] for name in FIELDS]
-    return select(records.c.id, *fields).where(and_(True, *conditions)).order_by(*order).limit(limit)
+        conditions.append(tuple_(*KEYS) < here if is_newest_first else tuple_(*KEYS) > here)
+    return and_(True, *conditions)
+
+
+def order(is_newest_first: bool) -> list[ColumnElement[object]]:
+    return [key.desc() for key in KEYS] if is_newest_first else list(KEYS)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mrproxy.link.records import JournalRecord
 from mrproxy.storage import records as queries
 from mrproxy.storage.database import Database
-from mrproxy.storage.records import FIELDS, Cursor, RecordFilter, each_page, read_page
+from mrproxy.storage.records import NAMED, Cursor, RecordFilter, each_page, read_page
 from mrproxy.storage.rows import COLUMNS, Row, row_of
 from mrproxy.storage.schema import records
 from mrproxy.storage.urls import Location
@@ -27,6 +27,10 @@ MADE = [
         model=("small", "large")[number // 10 % 2],
         backend=f"gpu-{number % 4}",
         status=(200, 404, 429, 499, 500)[number % 5],
+        code=("", "rate_limited")[number % 5 == 2],
+        dialect=("openai", "ollama")[number % 6 == 0],
+        operation=("chat", "embeddings")[number % 7 == 0],
+        group=("staff", "guests")[number % 8 == 0],
     )
     for number in range(40)
 ]
@@ -58,7 +62,7 @@ async def found(database: Database, wanted: RecordFilter, limit: int | None = No
 def expected(wanted: RecordFilter) -> list[str]:
     """The filter's meaning, said once more in Python."""
     low, high = wanted.statuses or (0, 1000)
-    named = {"user": wanted.user, "key_id": wanted.key_id, "model": wanted.model, "backend": wanted.backend}
+    named = {name: getattr(wanted, name) for name in NAMED}
     return [
         record.request_id
         for record in MADE
@@ -77,6 +81,11 @@ FILTERS = st.builds(
     key_id=st.none() | st.sampled_from(["k1", "k2"]),
     model=st.none() | st.sampled_from(["small", "large"]),
     backend=st.none() | st.sampled_from(["gpu-0", "gpu-3"]),
+    group=st.none() | st.just("guests"),
+    code=st.none() | st.sampled_from(["", "rate_limited"]),
+    dialect=st.none() | st.just("ollama"),
+    operation=st.none() | st.just("embeddings"),
+    request_id=st.none() | st.just("r14"),
     statuses=st.none() | st.sampled_from([(200, 201), (400, 500), (500, 600)]),
 )
 
@@ -118,8 +127,10 @@ async def test_what_comes_between_two_pages_moves_nothing(filled):
 
 async def test_a_row_is_a_journal_record(filled):
     page = await filled.read(read_page, RecordFilter(), None, 1)
-    assert JournalRecord(*page.rows[0]) == MADE[0]
-    assert JournalRecord.__struct_fields__ == FIELDS
+    *fields, cost = page.rows[0]
+    assert JournalRecord(*fields) == MADE[0]
+    assert cost is None
+    assert page.cursor_at(0) == Cursor(0.0, page.ids[0])
 
 
 async def test_an_empty_table_has_one_empty_page(database):
