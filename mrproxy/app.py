@@ -21,6 +21,7 @@ import ssl
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ _LAST_BATCHES_SECONDS = 1.0
 def run_worker(snapshot_path: Path, *, name: str, listen_fd: int) -> None:
     """The relay plane: one process, one thread, one loop. Returns when it has drained."""
     snapshot = read(snapshot_path)
-    log = open_log(STDERR, utc_now, f"worker {name}").at_level(snapshot.settings.log_level)
+    log = opened_log(f"worker {name}", snapshot.settings, snapshot_path.parent)
     listener = socket.socket(fileno=listen_fd)
     listener.setblocking(False)
     trio.run(Worker(name, snapshot_path, snapshot, listener, log).run)
@@ -83,14 +84,22 @@ def run_worker(snapshot_path: Path, *, name: str, listen_fd: int) -> None:
 def run_control(snapshot_path: Path) -> None:
     """The control plane's process."""
     settings = read(snapshot_path).settings
-    log = open_log(STDERR, utc_now, "control").at_level(settings.log_level)
+    log = opened_log("control", settings, snapshot_path.parent)
     trio.run(_control, settings, snapshot_path.parent, log)
+
+
+def opened_log(component: str, settings: Settings, data_dir: Path) -> Log:
+    """A child's log: on the standard error of all, and in a file of its own."""
+    log = open_log(STDERR, utc_now, component).at_level(settings.log_level)
+    return log.filed(data_dir / "logs", settings.log_keep_bytes)
 
 
 async def _control(settings: Settings, data_dir: Path, log: Log) -> None:
     drain = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_drain_on_signal, drain)
+        if settings.otlp_endpoint:
+            nursery.start_soon(_export_spans, settings, data_dir, log, name="spans")
         try:
             if settings.records:
                 await _serve_with_database(settings, data_dir, drain, log)
@@ -100,6 +109,20 @@ async def _control(settings: Settings, data_dir: Path, log: Log) -> None:
             log.error("there is no database", reason=str(exc))
             await serve_control(settings, data_dir, drain=drain, log=log)
         nursery.cancel_scope.cancel(reason="served")
+
+
+async def _export_spans(settings: Settings, data_dir: Path, log: Log) -> None:
+    """Without the extra that it needs, a gateway serves all the same."""
+    from mrproxy.telemetry.export import BackendKinds, ExporterMissing, SpanExport, open_sender
+
+    try:
+        send = open_sender(settings.otlp_endpoint, version("mrproxy"))
+    except ExporterMissing as exc:
+        log.error("no spans are sent", reason=str(exc))
+        return
+    directory = open_data_directory(str(data_dir))
+    kinds = BackendKinds(directory.snapshot)
+    await SpanExport(directory.journal, send, kinds.now, settings.otlp_sample_percent, log).run()
 
 
 async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.Event, log: Log) -> None:
@@ -166,7 +189,14 @@ class Worker:
             registry=registry,
             retry_budget=RetryBudget(settings.retry_budget_percent, 0.0),
             journal=Writer(self._directory.journal, name, settings.journal_segment_bytes),
-            control=ControlUplink(str(self._directory.control_socket), poller, settings, counters),
+            control=ControlUplink(
+                str(self._directory.control_socket),
+                poller,
+                settings,
+                counters,
+                is_tls=bool(settings.tls_cert),
+                trusted_proxies=settings.trusted_proxies,
+            ),
             images=open_images(settings),
             responses=ResponseStore(
                 settings.response_max_count, settings.response_max_bytes, settings.response_keep_seconds

@@ -23,6 +23,7 @@ from mrproxy.errors import BackendError, ClientError, Code, Refused
 from mrproxy.fibers import Departed, Waker
 from mrproxy.identity.callers import Caller
 from mrproxy.ledger.entry import Entry
+from mrproxy.link.trace import traceparent_onwards
 from mrproxy.scheduler.grant import Grant
 from mrproxy.settlement import Settlement
 from mrproxy.stages import Stages
@@ -129,6 +130,10 @@ class Attempts(Settlement):
         relay = self._begun
         assert relay is not None
         self._settle()
+        if self.exchange.settles_later:  # and is recorded then
+            self._succeeded(relay.last_at)
+            self._client.end_begun()
+            return
         self._complete(relay.last_at)
 
     def unfold(self, connection: Connection) -> Relay:
@@ -183,6 +188,8 @@ class Attempts(Settlement):
         while True:
             if relay is None:
                 payload = await self._prepare(backend)
+                if self.exchange.traceparent:
+                    payload = self._traced(payload)
                 finished: Waker[Outcome] = Waker(self._client.fiber)
                 relay = self._relay(backend, backend.pool.take() or await self._connect(backend), finished)
                 with relay:
@@ -229,6 +236,12 @@ class Attempts(Settlement):
         exchange = self.exchange
         exchange.attempts += 1
         exchange.backend = backend.name
+
+    def _traced(self, payload: bytes) -> bytes:
+        """The backend's spans are children of ours; the first mention is the head's, which comes before the body."""
+        given, own_id = self.exchange.traceparent, self.exchange.request_id.decode("latin-1")
+        old = b"traceparent: %b" % (self.head.http.get(b"traceparent") or b"")
+        return payload.replace(old, b"traceparent: %b" % traceparent_onwards(given, own_id).encode(), 1)
 
     def _payload(self, backend: Backend) -> bytes:
         return backend.endpoint.request(self.head.http, self._body_for(backend), self.exchange.request_id)

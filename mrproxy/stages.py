@@ -66,7 +66,10 @@ class Stages:
     def open_exchange(self, head: Head, now: float) -> Exchange:
         """Begin a request's trace; the caller's own id if it sent one."""
         route = head.route
-        return Exchange(head.request_id or self.next_request_id(), now, route.dialect.name, route.operation)
+        exchange = Exchange(head.request_id or self.next_request_id(), now, route.dialect.name, route.operation)
+        if head.traceparent:
+            exchange.traceparent = head.traceparent
+        return exchange
 
     def next_request_id(self) -> bytes:
         self._started_requests = count = self._started_requests + 1
@@ -165,4 +168,6 @@ def make_record(
         exchange.body_bytes,
         exchange.answer_bytes,
         client_address,
+        None,
+        exchange.traceparent,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mrproxy.config import Backend
+from mrproxy.link.trace import traceparent_onwards
 from tests.fakes.behaviours import answer, answer_status, reset, sized
 from tests.fakes.caller import Answer, Caller, request
 from tests.fakes.gateway import Gateway, run_gateway
@@ -248,7 +249,9 @@ async def test_an_engine_of_another_dialect_gets_its_own_credentials_and_nothing
             asked = engine.turns[0].request
             assert asked.json["model"] == "m"
             assert asked.headers["x-api-key"] == "backends-key"
-            assert asked.headers["traceparent"] == trace
+            record = await gateway.last_record()
+            assert record.traceparent == trace
+            assert asked.headers["traceparent"] == traceparent_onwards(trace, record.request_id)
             assert asked.headers["anthropic-version"]
             assert not {"authorization", "cookie", "x-stainless-lang"} & asked.headers.keys()
 

@@ -12,6 +12,7 @@ from mrproxy.canonical.request import FORMS, Operation
 from mrproxy.dialects.anthropic import ANTHROPIC
 from mrproxy.dialects.routes import Route, Way, find_route
 from mrproxy.errors import ClientError, Code
+from mrproxy.link.trace import checked_traceparent
 from mrproxy.wire.http1 import Repetition, RequestHead, parse_request_head, split_length
 from mrproxy.wire.multipart import parse_boundary
 
@@ -55,6 +56,7 @@ class Head:
         "request_id",
         "route",
         "takes_form",
+        "traceparent",
     )
 
     def __init__(self, http: RequestHead) -> None:
@@ -71,6 +73,7 @@ class Head:
         self.request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else None
         self.origin = http.get(b"origin")
         self.content_type = http.get(b"content-type")
+        self.traceparent = checked_traceparent(http.get(b"traceparent"))
         self.takes_form = self.route.operation in FORMS
         self.boundary = find_boundary(http) if self.takes_form else None
         self.key = b""  # under what it may be kept, until it is
@@ -82,6 +85,7 @@ class Head:
             and not self.is_checked
             and self.credential is not None
             and self.origin is None
+            and not self.traceparent
             and http.keep_alive
             and not (http.http10 or http.chunked or http.expects_continue)
             and (self.content_type is None or b"json" in self.content_type.lower())

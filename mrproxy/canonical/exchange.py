@@ -40,14 +40,15 @@ class Exchange:
 
     `answer_lines` are header lines (with CRLF) that go on every answer to it: its id, limits, CORS.
     `events` counts the stream events delivered, `answer_bytes` everything sent to the client, `head_bytes` its head.
+    `traceparent` is the caller's trace context, checked; empty if it has none.
     `settles_later`: the engine is being asked how long the prompt was; until it has answered there is no record.
     """
 
     __slots__ = (
         "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "capture", "code", "dialect", "events",
         "first_byte_at", "head_bytes", "is_early", "is_sent", "keep_alive", "lane", "model", "operation",
-        "queue_seconds", "request_id", "sent_at", "settles_later", "started_at", "status", "streams", "usage",
-        "usage_state",
+        "queue_seconds", "request_id", "sent_at", "settles_later", "started_at", "status", "streams", "traceparent",
+        "usage", "usage_state",
     )  # fmt: skip
 
     def __init__(self, request_id: bytes, started_at: float, dialect: str, operation: str) -> None:
@@ -55,7 +56,7 @@ class Exchange:
         self.started_at = self.sent_at = started_at
         self.dialect = dialect
         self.operation = operation
-        self.model = self.backend = self.code = ""
+        self.model = self.backend = self.code = self.traceparent = ""
         self.lane = "straight"
         self.streams = self.is_sent = self.settles_later = False
         self.is_early = False  # the head of a stream went out while it still waited; `answer_bytes` does not count it

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from mrproxy.link.journal import Position, Tail, segments
+from mrproxy.link.snapshot import SnapshotError, read
 from mrproxy.telemetry.spans import Span, spans_of
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class SpanExport:
             self._log.warning("spans are left out", reason="the collector takes them too slowly")
             self._tail.positions = positions_at_end(self._directory)
         records = self._tail.poll(BATCH_RECORDS)
-        kinds = self._kinds()
+        kinds = self._kinds() if records else {}
         spans = [span for record in records for span in spans_of(record, kinds, self._sample_percent)]
         if spans:
             is_sent = await trio.to_thread.run_sync(self._send, spans, limiter=self._sending, abandon_on_cancel=True)
@@ -90,6 +91,25 @@ class SpanExport:
             if not self._is_failing:
                 self._log.warning("spans do not arrive at the collector")
         self._is_failing = not is_sent
+
+
+class BackendKinds:
+    """Backend → kind, from the snapshot; read again when it has changed."""
+
+    def __init__(self, snapshot: Path) -> None:
+        self._snapshot = snapshot
+        self._changed_ns = 0
+        self._kinds: dict[str, str] = {}
+
+    def now(self) -> dict[str, str]:
+        try:
+            changed_ns = self._snapshot.stat().st_mtime_ns
+            if changed_ns != self._changed_ns:
+                self._kinds = {each.name: each.kind for each in read(self._snapshot).backends}
+                self._changed_ns = changed_ns
+        except (OSError, SnapshotError):
+            pass  # what was known is better than nothing
+        return self._kinds
 
 
 def positions_at_end(directory: Path) -> dict[str, Position]:

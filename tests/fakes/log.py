@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mrproxy.link.records import JournalRecord
 from mrproxy.telemetry.access import access_fields
@@ -16,6 +17,9 @@ class MemoryLog:
     lines: list[tuple[str, str, dict[str, Value]]] = field(default_factory=list)
 
     def at_level(self, level: str) -> "MemoryLog":
+        return self
+
+    def filed(self, directory: Path, max_bytes: int) -> "MemoryLog":
         return self
 
     def debug(self, event: str, **fields: Value) -> None:

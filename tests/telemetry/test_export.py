@@ -1,67 +1,15 @@
 """From the journal to a collector, by OTLP over HTTP."""
 
-import gzip
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
 import pytest
 import trio
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from mrproxy.link.journal import Writer
+from mrproxy.link.snapshot import BackendSpec, Snapshot, write
 from mrproxy.telemetry import export as module
-from mrproxy.telemetry.export import SpanExport, open_sender
+from mrproxy.telemetry.export import BackendKinds, SpanExport, open_sender
+from tests.fakes.collector import run_collector
 from tests.fakes.log import MemoryLog
 from tests.link.journal_examples import a_record
-
-
-class Collector(HTTPServer):
-    """Keeps the spans it is sent, as protobuf messages."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Receiver)
-        self.requests = []
-
-    @property
-    def endpoint(self):
-        return f"http://127.0.0.1:{self.server_port}/v1/traces"
-
-    @property
-    def spans(self):
-        return [
-            span
-            for request in self.requests
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-
-
-class Receiver(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if self.headers.get("content-encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.server.requests.append(ExportTraceServiceRequest.FromString(body))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
-def collector():
-    with Collector() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture
@@ -77,7 +25,7 @@ def export_of(directory, send, log=None):
 
 
 async def test_a_collector_gets_what_ended_since_the_start(tmp_path, writer):
-    with collector() as there:
+    with run_collector() as there:
         exporting = export_of(tmp_path, open_sender(there.endpoint, "1.2.3"))
         writer.append_all([a_record(request_id="0af7651916cd43dd8448eb211c80319c")])
         assert not await exporting.export_batch()
@@ -135,3 +83,13 @@ async def test_it_follows_until_it_is_cancelled(tmp_path, writer, autojump_clock
         await arrived.wait()
         nursery.cancel_scope.cancel()
     assert len(seen) == 2
+
+
+def test_kinds_are_those_of_the_newest_snapshot_that_could_be_read(tmp_path):
+    path = tmp_path / "snapshot.json"
+    kinds = BackendKinds(path)
+    assert kinds.now() == {}
+    write(path, Snapshot(generation=1, created_utc=0.0, backends=(BackendSpec("gpu-1", "vllm", "http://e", 1),)))
+    assert kinds.now() == {"gpu-1": "vllm"}
+    path.write_text("{")
+    assert kinds.now() == {"gpu-1": "vllm"}
