@@ -68,13 +68,17 @@ class Settlement:
         exchange = self.exchange
         if usage is not None and usage.completion_tokens is None and self.request.max_tokens != 0:
             # Anthropic says at once how long the prompt is; how long the answer is it did not come to say.
-            self._charge(Usage(usage.prompt_tokens, self._estimated().completion_tokens), UsageState.COUNTED)
+            state = UsageState.COUNTED if self.request.streams else UsageState.PARTIAL
+            self._charge(Usage(usage.prompt_tokens, self._estimated().completion_tokens), state)
         elif usage is not None:
             if self.head.route.surface is not Surface.MEDIA:  # sounds and pictures teach nothing about text
                 self._stages.costs.learn(exchange.model, self.request.prompt_bytes, *usage)
             self._charge(usage, UsageState.EXACT)
         elif exchange.operation == Operation.SHOW:
             self._charge(Usage(0, 0), UsageState.ABSENT)
+        elif self.request.streams:
+            # An engine that counts at all said no usage because it ended the stream by an error.
+            self._charge_estimate(self._estimated(), UsageState.ESTIMATED)
         else:
             self._charge(self._estimated(), UsageState.ESTIMATED)
 
@@ -103,9 +107,7 @@ class Settlement:
                 # Some engines say what the prompt was at the beginning (Anthropic's message_start).
                 self._charge(Usage(usage.prompt_tokens, tokens), UsageState.COUNTED)
                 return
-            estimate = Usage(self._estimated_prompt(), tokens)
-            if not self._settles_later(estimate):
-                self._charge(estimate, UsageState.PARTIAL)
+            self._charge_estimate(Usage(self._estimated_prompt(), tokens), UsageState.PARTIAL)
 
     def _settle_failed(self, error: BackendError) -> None:
         """The backend failed: what reached the client is billed; an engine's refusal costs nothing but a request.
@@ -121,10 +123,13 @@ class Settlement:
 
     # The prompt, asked for
 
-    def _settles_later(self, estimate: Usage) -> bool:
-        """Ask the backend how long the prompt was: the slot is free now, entry and record wait for the answer.
+    def _charge_estimate(self, estimate: Usage, state: UsageState) -> None:
+        """The prompt is a guess: ask the backend how long it was. The slot is free now, entry and record wait for the
+        answer (`exchange.settles_later`). Who cannot be asked, or does not answer, leaves the estimate as it is."""
+        if not self._settles_later(estimate, state):
+            self._charge(estimate, state)
 
-        False where it cannot be asked."""
+    def _settles_later(self, estimate: Usage, state: UsageState) -> bool:
         stages, backend = self._stages, self.grant.backend
         wanted = stages.settings.aborted_prompts
         may_ask_again = wanted == "always"
@@ -138,6 +143,7 @@ class Settlement:
             self.entry.hand_over(),
             self._client.address,
             estimate,
+            state,
             self.request.prompt_bytes,
             stages.poller.clock(),
         )
@@ -188,12 +194,13 @@ class LateSettlement:
     entry: Entry
     client_address: str
     estimate: Usage
+    estimate_state: UsageState
     prompt_bytes: int
     ended_at: float
 
     def told(self, prompt_tokens: int | None) -> None:
         """The engine's own count; None where it could not say: the estimate stands."""
-        exchange, usage, state = self.exchange, self.estimate, UsageState.PARTIAL
+        exchange, usage, state = self.exchange, self.estimate, self.estimate_state
         if prompt_tokens is not None:
             usage, state = Usage(prompt_tokens, usage.completion_tokens), UsageState.COUNTED
             self.stages.costs.learn(exchange.model, self.prompt_bytes, prompt_tokens, None)

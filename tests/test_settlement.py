@@ -9,12 +9,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from mrproxy.link.records import JournalRecord
 from mrproxy.upstream import tokenizer
-from tests.fakes.behaviours import STREAM_HEAD, answer, chunk, event, hang, reset, sized
+from tests.fakes.behaviours import LAST_CHUNK, STREAM_HEAD, answer, chunk, event, hang, reset, sized
 from tests.fakes.caller import Caller
 from tests.fakes.express import warmed, watched_express
 from tests.fakes.gateway import Gateway, run_gateway, wait_until
 from tests.fakes.loop_engine import Behaviour, FakeEngine, Turn, run_engine
-from tests.fakes.speaking import DIALECTS, begins, document, wants_stream
+from tests.fakes.speaking import DIALECTS, begins, document, speaks, wants_stream
 from tests.test_cancellation import depart_everywhere
 
 pytestmark = pytest.mark.slow
@@ -158,8 +158,22 @@ async def test_a_stream_that_broke_is_asked_for_and_told_of_at_once(tmp_path: Pa
         assert record.code == "backend_failed"
 
 
+@pytest.mark.parametrize("is_express", [False, True])
+async def test_a_stream_that_the_engine_ends_by_an_error_is_asked_for(tmp_path: Path, is_express: bool) -> None:
+    failed = chunk(b'data: {"error":{"message":"out of memory"}}\n\n') + LAST_CHUNK
+    async with run_engine() as engine, run_gateway(tmp_path, engine, aborted_prompts="tokenizer") as gateway:
+        caller = await (warmed(gateway) if is_express else gateway.connect())
+        engine.behaviour = counts(answer(*BEGUN, failed))
+        for number in range(2):
+            await caller.ask(stream=True)
+            assert b"out of memory" in (await caller.read_answer()).payload
+            check_counted((await gateway.wait_records(is_express + number + 1))[-1])
+        assert len(gateway.records()) == is_express + 2
+
+
 async def test_what_ends_well_is_never_asked_for(tmp_path: Path) -> None:
     async with run_engine() as engine, run_gateway(tmp_path, engine, aborted_prompts="always") as gateway:
+        engine.behaviour = speaks("one", "two")
         caller = await gateway.connect()
         for stream in (False, False, True, True):
             await caller.ask(stream=stream)

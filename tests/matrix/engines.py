@@ -64,7 +64,7 @@ VLLM = Engine("vllm", "vllm", "vllm", "on-vllm")
 OLLAMA = Engine("ollama", "ollama", "ollama", "on-ollama:1b")
 ANTHROPIC = Engine("anthropic", "anthropic", "anthropic", "on-anthropic")
 OPENAI = Engine("openai", "openai", "vllm", "on-openai")
-LLAMACPP = Engine("llamacpp", "llamacpp", "vllm", "on-llamacpp")
+LLAMACPP = Engine("llamacpp", "llamacpp", "llamacpp", "on-llamacpp")
 NEW_VLLM = Engine("new-vllm", "vllm", "new-vllm", "on-new-vllm", _BOTH)
 NEW_OLLAMA = Engine("new-ollama", "ollama", "new-ollama", "on-new-ollama:1b", _BOTH)
 # Ollama's only model that has levels of thinking.

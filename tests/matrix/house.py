@@ -41,6 +41,7 @@ access_log = false
 probe_interval_seconds = 60
 breaker_failures = 1000000
 breaker_min_requests = 1000000
+aborted_prompts = "always"
 image_allow_networks = "127.0.0.0/8"
 """
 
