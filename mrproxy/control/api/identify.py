@@ -1,0 +1,98 @@
+"""Shell. Who asks, where there is no database to ask: the owner of the data directory, or a key of the snapshot.
+
+The control socket has mode 0600 and the front door sets `X-Forwarded-For` on whatever it forwards, replacing what the
+client had sent (mrproxy/forwarding.py). So a request without it came from the owner of the data directory.
+A group called `admin` or `auditor` is what its name says here: the snapshot knows no more.
+Read next: `../permissions.py`.
+"""
+
+import ipaddress
+from pathlib import Path
+
+from quart import Request
+
+from mrproxy.clock import Clock
+from mrproxy.control.api.actor import Actor, ActorKind, anonymous, owner
+from mrproxy.control.api.problem import Problem
+from mrproxy.control.permissions import roles_of
+from mrproxy.identity.digest import digest_key
+from mrproxy.link.snapshot import KeySpec, Snapshot, SnapshotError, read
+
+ADMIN, AUDITOR = "admin", "auditor"
+
+
+class SnapshotKeys:
+    """The keys of the snapshot on disk, read again when it was replaced."""
+
+    def __init__(self, path: Path, secret: bytes, clock: Clock) -> None:
+        self._path = path
+        self._secret = secret
+        self._clock = clock
+        self._seen: tuple[int, int] | None = None
+        self._keys: dict[str, KeySpec] = {}
+        self._groups: dict[str, str] = {}
+
+    async def identify(self, asked: Request) -> Actor:
+        """Raises Problem for a key that is none (any more)."""
+        request_id = asked.headers.get("X-Request-Id", "")
+        if is_local(asked):
+            return owner(request_id)
+        address = asked.headers["X-Forwarded-For"]
+        credential = credential_of(asked)
+        if not credential:
+            return anonymous(address, request_id)
+        return self.actor_of(credential, address, request_id)
+
+    def actor_of(self, credential: str, address: str, request_id: str) -> Actor:
+        self._look()
+        key = self._keys.get(digest_key(self._secret, credential.encode("utf-8", "surrogateescape")).hex())
+        if key is None:
+            raise Problem("bad-credentials", "This API key is not valid.")
+        if key.expires_utc is not None and key.expires_utc <= self._clock():
+            raise Problem("bad-credentials", "This API key has expired.")
+        if key.addresses is not None and not is_within(address, key.addresses):
+            raise Problem("forbidden", "This API key may not be used from this address.")
+        group = self._groups.get(key.user, key.group) if key.user is not None else key.group
+        return Actor(
+            kind=ActorKind.KEY,
+            name=key.user or key.id,
+            roles=roles_of(is_admin=group == ADMIN, is_auditor=group == AUDITOR),
+            scopes=key.scopes,
+            key_id=key.id,
+            address=address,
+            request_id=request_id,
+        )
+
+    def _look(self) -> None:
+        """Raises Problem when there is no snapshot to be read: then no key can be judged."""
+        try:
+            found = self._path.stat()
+            if (found.st_ino, found.st_mtime_ns) != self._seen:
+                self._take(read(self._path))
+                self._seen = (found.st_ino, found.st_mtime_ns)
+        except (OSError, SnapshotError) as exc:
+            raise Problem("unavailable", "There is no list of keys at the moment.", retry_seconds=5) from exc
+
+    def _take(self, snapshot: Snapshot) -> None:
+        self._keys = {key.digest: key for key in snapshot.keys}
+        self._groups = {user.name: user.group for user in snapshot.users}
+
+
+def is_local(asked: Request) -> bool:
+    return "X-Forwarded-For" not in asked.headers
+
+
+def credential_of(asked: Request) -> str:
+    """`Authorization: Bearer` first, then `X-API-Key`, as the front door takes them."""
+    scheme, _, value = asked.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return value.strip()
+    return asked.headers.get("X-API-Key", "").strip()
+
+
+def is_within(address: str, networks: tuple[str, ...]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)

@@ -1,0 +1,83 @@
+"""An application with some endpoints, asked in this process; SQLite behind it, of this test."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from quart import Request
+from quart.typing import TestClientProtocol
+from quart_trio import QuartTrio
+
+from mrproxy.control.api.actor import Actor, owner
+from mrproxy.control.api.endpoint import Api
+from mrproxy.control.api.plane import Plane
+from mrproxy.control.api.problem import Problem
+from mrproxy.control.api.serving import mount
+from mrproxy.control.reports import JournalLag
+from mrproxy.control.status import Scene
+from mrproxy.storage.bridge import open_bridge
+from mrproxy.storage.database import Database, open_database
+from mrproxy.storage.migrate import migrate
+from mrproxy.storage.urls import locate
+
+NOW = 1_760_000_000.0
+SECRET = b"s" * 32
+
+
+@dataclass
+class House:
+    """What a test may change: who asks, what time it is; and what it may look at."""
+
+    plane: Plane
+    actor: Actor = field(default_factory=lambda: owner("r-1"))
+    refusal: Problem | None = None
+    published: int = 0
+
+    def serve(self, *apis: Api, **options: object) -> TestClientProtocol:
+        app = QuartTrio("test", static_folder=None)
+        app.config["MAX_CONTENT_LENGTH"] = 10_000
+        for api in apis:
+            mount(app, api, self.plane, **options)  # type: ignore[arg-type]
+        return app.test_client()
+
+
+async def nothing_to_see() -> Scene:
+    return Scene("0", 1.0, (), JournalLag(0, 0.0), 0, None)
+
+
+def make_house(data_dir: Path, store: Database | None) -> House:
+    async def identify(asked: Request) -> Actor:
+        if house.refusal is not None:
+            raise house.refusal
+        return house.actor
+
+    async def publish() -> None:
+        house.published += 1
+
+    clock: Callable[[], float] = lambda: NOW  # noqa: E731
+    plane = Plane(
+        data_dir=data_dir,
+        secret=SECRET,
+        clock=clock,
+        store=store,
+        identify=identify,
+        publish=publish,
+        observe=nothing_to_see,
+    )
+    house = House(plane)
+    return house
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """Without a database."""
+    return make_house(tmp_path, None)
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[House]:
+    """With a database."""
+    async with open_bridge() as bridge, open_database(locate("", tmp_path), bridge) as database:
+        await migrate(database)
+        yield make_house(tmp_path, database)
