@@ -36,14 +36,15 @@ LAYERS = (
         "images",
         "translating",
     },
-    {"control", "storage", "telemetry"},
+    {"storage", "telemetry"},
+    {"control"},
     {"app", "supervisor", "child", "provision", "discovery"},
     {"cli", "__main__"},
 )
 SIBLINGS = (
     {"canonical", "wire", "link"},
     {"accept", "identity", "ledger", "scheduler", "upstream"},
-    {"control", "storage", "telemetry"},
+    {"storage", "telemetry"},
 )
 IMPURE = {"trio", "socket", "select", "ssl", "sqlite3", "time", "logging", "subprocess", "httpx", "asyncio"}
 
