@@ -12,11 +12,17 @@ from mrproxy.canonical.capture import Body
 from mrproxy.link.capture import (
     CapturedBodies,
     CaptureReader,
+    CaptureTail,
     CaptureWriter,
     as_text,
+    believable,
     capture_segments,
     captured_bodies,
+    is_finished,
+    remove_older,
+    remove_taken,
 )
+from mrproxy.link.journal import Position
 from tests.link.journal_examples import a_record
 
 
@@ -153,3 +159,119 @@ def test_a_line_says_what_the_journal_says_and_what_was_done_to_the_bodies():
 def test_other_files_are_no_segments(tmp_path, name):
     (tmp_path / name).touch()
     assert capture_segments(tmp_path) == []
+
+
+MANY = (1000, 1 << 20)
+
+
+def ids(found: list[CapturedBodies]) -> list[str]:
+    return [each.request_id for each in found]
+
+
+def sizes(directory: Path) -> list[tuple[str, bool]]:
+    return [(path.name[-8:-7], path.stat().st_size > 0) for path in capture_segments(directory)]
+
+
+def test_a_tail_takes_what_is_whole_and_goes_on_where_it_stopped(tmp_path):
+    writer = CaptureWriter(tmp_path, "w", 1 << 20)
+    tail = CaptureTail(tmp_path)
+    assert tail.poll(*MANY) == []
+    for name in ("one", "two"):
+        writer.append(line(name))
+    assert ids(tail.poll(*MANY)) == ["one", "two"]
+    with writer.path.open("ab") as file:
+        file.write(b'{"request_id": "half')
+    assert tail.poll(*MANY) == []
+    assert (tail.positions["w"].sequence, tail.damaged_lines) == (1, 0)
+
+
+def test_what_a_poll_takes_is_bounded_by_lines_and_by_bytes(tmp_path):
+    writer = CaptureWriter(tmp_path, "w", 1)
+    for number in range(6):
+        writer.append(line(str(number)))
+    tail = CaptureTail(tmp_path)
+    assert [ids(tail.poll(2, 1 << 20)), ids(tail.poll(100, 1)), ids(tail.poll(*MANY))] == [
+        ["0", "1"],
+        ["2"],
+        ["3", "4", "5"],
+    ]
+
+
+def test_half_a_line_of_a_dead_writer_is_counted_once_and_what_follows_is_taken(tmp_path):
+    dead = CaptureWriter(tmp_path, "w", 1 << 20)
+    dead.append(line("one"))
+    os.write(dead._fd, b'{"request_id": "ha')
+    living = CaptureWriter(tmp_path, "w", 1 << 20)
+    living.append(line("two"))
+    tail = CaptureTail(tmp_path)
+    assert ids(tail.poll(*MANY)) == ["one"]  # it may still go on: who comes behind it waits
+    dead.close()
+    assert ids(tail.poll(*MANY)) == ["two"]
+    assert tail.damaged_lines == 1
+    assert tail.poll(*MANY) == []
+    assert tail.damaged_lines == 1
+
+
+def test_a_segment_that_is_taken_over_goes_and_the_newest_leaves_its_number(tmp_path):
+    writer = CaptureWriter(tmp_path, "w", 1)
+    for number in range(3):
+        writer.append(line(str(number)))
+    tail = CaptureTail(tmp_path)
+    assert len(tail.poll(*MANY)) == 3
+    assert remove_taken(tmp_path, tail.positions) == 3
+    assert sizes(tmp_path) == [("3", False)]
+    assert remove_taken(tmp_path, tail.positions) == 0
+    again = CaptureWriter(tmp_path, "w", 1 << 20)
+    again.append(line("3"))
+    assert ids(tail.poll(*MANY)) == ["3"]
+    assert remove_taken(tmp_path, tail.positions) == 0
+    assert sizes(tmp_path) == [("4", True)], "it is being written"
+    again.append(line("4"))
+    again.close()
+    assert ids(tail.poll(*MANY)) == ["4"]
+    assert believable(tmp_path, tail.positions) == tail.positions
+    assert remove_taken(tmp_path, tail.positions) == 1
+    assert believable(tmp_path, tail.positions) == tail.positions
+
+
+def test_a_segment_that_was_only_just_made_is_not_taken_for_finished(tmp_path):
+    (tmp_path / "capture-w-000000000001.ndjson").touch()
+    tail = CaptureTail(tmp_path)
+    assert tail.poll(*MANY) == []
+    assert remove_taken(tmp_path, tail.positions) == 0
+    assert tail.positions == {"w": Position(1, 0)}
+
+
+def test_positions_beyond_what_is_there_are_not_believed(tmp_path):
+    assert believable(tmp_path, {"w": Position(7, 0)}) == {"w": Position(0, 0)}
+    writer = CaptureWriter(tmp_path, "w", 1 << 20)
+    writer.append(line())
+    size = writer.path.stat().st_size
+    for position in (Position(0, 0), Position(1, size), Position(2, 0)):
+        assert believable(tmp_path, {"w": position}) == {"w": position}
+    for position in (Position(1, size + 1), Position(2, 1), Position(3, 0)):
+        assert believable(tmp_path, {"w": position}) == {"w": Position(0, 0)}
+
+
+def test_what_is_old_goes_unless_somebody_writes_it(tmp_path):
+    writer = CaptureWriter(tmp_path, "w", 1)
+    for number in range(2):
+        writer.append(line(str(number)))
+    living = CaptureWriter(tmp_path, "w2", 1 << 20)
+    living.append(line())
+    newest = max(path.stat().st_mtime for path in capture_segments(tmp_path))
+    assert remove_older(tmp_path, newest - 1000) == 0
+    assert remove_older(tmp_path, newest + 1) == 2
+    assert sizes(tmp_path) == [("2", False), ("1", True)]
+
+
+def test_without_locks_nothing_is_called_finished(tmp_path, monkeypatch):
+    def no_locks(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    path = tmp_path / "x"
+    path.touch()
+    assert is_finished(path)
+    assert not is_finished(tmp_path / "nowhere")
+    monkeypatch.setattr("mrproxy.link.capture.fcntl.flock", no_locks)
+    assert not is_finished(path)
