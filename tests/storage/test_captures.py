@@ -136,8 +136,7 @@ async def test_what_cannot_be_read_is_said_and_stepped_over(tmp_path, database, 
     log = MemoryLog()
     capture(writer, 1)
     with writer.path.open("ab") as file:
-        file.write(b"{}
-")
+        file.write(b"{}\n")
     capture(writer, 2)
     await ingestion_of(tmp_path, database, log).take_to_end()
     assert await ids(database) == [1, 2]
