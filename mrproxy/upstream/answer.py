@@ -16,6 +16,10 @@ MAX_HEAD_BYTES = 65536
 _REASONS = {**{status.value: status.phrase.encode() for status in HTTPStatus}, 529: b"Overloaded"}
 
 
+# What no engine answers in, and every web server in front of one does: its own pages.
+_PAGES = (b"text/html", b"application/xhtml+xml", b"text/xml", b"application/xml")
+
+
 class Answer:
     """A parsed head and `start`: the status line and header lines that go to the caller as they are.
 
@@ -65,8 +69,14 @@ class AnswerCache:
         return answer, head.content_length
 
     def _remember(self, answer: Answer, raw: bytes, length: int) -> None:
-        if length >= 0 and 200 <= answer.head.status < 400:  # an interim answer is never the whole of one
+        # An interim answer is never the whole of one, and a page is looked at each time.
+        if length >= 0 and 200 <= answer.head.status < 400 and not is_page(answer):
             self._last, self._repetition = answer, Repetition(raw)
+
+
+def is_page(answer: Answer) -> bool:
+    """It is plainly no answer of an engine: a misconfigured proxy shows a page, and says that all is well."""
+    return answer.head.content_type.startswith(_PAGES)
 
 
 def early_head(lines: bytes) -> bytes:

@@ -18,12 +18,13 @@ from collections.abc import Callable
 from typing import Protocol, Self
 
 from mrproxy.canonical.exchange import Exchange
+from mrproxy.canonical.request import MEDIA
 from mrproxy.counters import Histogram
 from mrproxy.dialects.tapping import TranslatingTap
 from mrproxy.dialects.usage import Tap
 from mrproxy.errors import BackendError, Code, Phase
 from mrproxy.sockets import GONE, IN, OUT, RECEIVE_BYTES
-from mrproxy.upstream.answer import MAX_HEAD_BYTES, Answer, answer_head, early_head
+from mrproxy.upstream.answer import MAX_HEAD_BYTES, Answer, answer_head, early_head, is_page
 from mrproxy.upstream.bulk import BULK_BYTES, Bulk
 from mrproxy.upstream.live import Downstream, Pump
 from mrproxy.upstream.pool import Connection
@@ -333,6 +334,9 @@ class Relay:
         if head.status >= 400 and self._holds_errors:
             self.held = bytearray()
             self._receive_body(rest, b"")
+            return
+        if is_page(answer) and self._holds_errors and exchange.operation not in MEDIA:
+            self._fail_answer("it answered with a page")
             return
         exchange.status = head.status
         self._close_if_draining()

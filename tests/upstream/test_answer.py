@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrproxy.canonical.exchange import Exchange
-from mrproxy.upstream.answer import AnswerCache, answer_head, status_line
+from mrproxy.upstream.answer import AnswerCache, answer_head, is_page, status_line
 from mrproxy.wire.http1 import PLAIN_RESPONSE
 from tests.fuzzing import fuzz, mutated
 
@@ -27,6 +27,32 @@ def test_an_answer_without_a_body_has_none_however_often_it_comes() -> None:
         assert cache.find(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n")[1] == 0
         assert cache.find(b"HTTP/1.1 204 No Content\r\n\r\n")[1] == 0
     assert cache.find_repeated(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n") == (None, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        (b"text/html", True),
+        (b"Text/HTML; charset=utf-8", True),
+        (b"application/xhtml+xml", True),
+        (b"application/xml", True),
+        (b"application/json", False),
+        (b"application/x-ndjson", False),
+        (b"text/event-stream; charset=utf-8", False),
+        (b"text/plain", False),
+        (b"audio/mpeg", False),
+    ],
+)
+def test_a_page_is_known_by_its_type_and_never_recognised(content_type: bytes, expected: bool) -> None:
+    cache = AnswerCache()
+    raw = OK + b"content-length: 2\r\ncontent-type: %b\r\n\r\n" % content_type
+    answer, _ = cache.find(raw)
+    assert is_page(answer) is expected
+    assert (cache.find_repeated(raw + b"{}")[0] is None) is expected
+
+
+def test_an_answer_without_a_type_is_no_page() -> None:
+    assert not is_page(AnswerCache().find(OK + b"content-length: 2\r\n\r\n")[0])
 
 
 def test_the_last_head_is_recognised_in_front_of_its_body() -> None:
