@@ -4,7 +4,8 @@
 holds a hash, a digest or a secret, except in types that say so: `Credentials`, `KeyCredentials`.
 Numbers named `id` count rows of one database; `uuid`, `key_id` and names are what others may keep.
 Changes are `dict[str, object]` with the names of fields; `limits` replaces all five of them, the name of one (such as
-`token_budget`) that one, and the same goes for a group's `shared` and `shared_token_budget`. `version` counts changes: it is the ETag.
+`token_budget`) that one, and the same goes for a group's `shared` and `shared_token_budget`.
+`version` counts changes: it is the entity's ETag.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     """`following` is the `behind` of the next page, None after the last."""
 
     rows: Sequence[T]
-    following: int | None = None
+    following: int | str | None = None
 
 
 class NewGroup(msgspec.Struct, frozen=True, kw_only=True):
