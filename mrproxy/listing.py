@@ -9,8 +9,8 @@ from mrproxy.answers import JSON, encode_answer
 from mrproxy.canonical.exchange import Exchange
 from mrproxy.canonical.models import Model
 from mrproxy.canonical.request import Operation, Request
+from mrproxy.counting import answer_count
 from mrproxy.dialects.anthropic import ANTHROPIC
-from mrproxy.dialects.anthropic.count_tokens import decode_count_tokens, encode_count
 from mrproxy.dialects.ollama import GREETING, OLLAMA
 from mrproxy.dialects.ollama.show import encode_show
 from mrproxy.dialects.openai import OPENAI
@@ -72,21 +72,21 @@ async def answer_locally(client: Client, head: Head, exchange: Exchange, stages:
 
 
 async def answer_instead(client: Client, head: Head, request: Request, exchange: Exchange, stages: Stages) -> None:
-    """/api/show of a model on another engine, and a count of tokens where no backend counts: by our own estimate."""
+    """/api/show of a model on another engine, and a count of tokens where no backend has Anthropic's API."""
     model = _one(request.model, None, stages)
+    lines = b""
     if head.route.operation is Operation.SHOW:
         body = encode_show(model.name, model.context_length, model.owned_by, ("completion", "tools"))
     else:
-        decode_count_tokens(request.body)
-        body = encode_count(stages.costs.estimate_prompt(model.name, len(request.body)))
-    await send_document(client, head, model.name, body, exchange, stages)
+        body, lines = await answer_count(client, request, exchange, stages)
+    await send_document(client, head, model.name, body, exchange, stages, lines)
 
 
 async def send_document(
-    client: Client, head: Head, model: str, body: bytes, exchange: Exchange, stages: Stages
+    client: Client, head: Head, model: str, body: bytes, exchange: Exchange, stages: Stages, lines: bytes = b""
 ) -> None:
-    """An answer of our own to a request for a model."""
-    answer = encode_answer(200, JSON, body, stages.answer_lines(head, exchange, b""))
+    """An answer of our own to a request for a model. `lines`: header lines of this answer alone."""
+    answer = encode_answer(200, JSON, body, stages.answer_lines(head, exchange, lines))
     exchange.model, exchange.status, exchange.answer_bytes = model, 200, len(answer)
     await client.send_all(answer)
 

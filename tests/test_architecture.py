@@ -30,6 +30,7 @@ LAYERS = (
         "express",
         "forwarding",
         "listing",
+        "counting",
         "commands",
         "settlement",
         "verdicts",
