@@ -15,9 +15,11 @@ from mrproxy.answers import encode_engine_refusal, encode_refusal
 from mrproxy.attempts import Attempts
 from mrproxy.canonical.exchange import CLIENT_DEPARTED, CLIENT_DEPARTED_STATUS, Exchange, UsageState
 from mrproxy.canonical.request import Operation, Request, Shape
+from mrproxy.conversing import converse
 from mrproxy.dialects.forms import FormRequest, decode_form
 from mrproxy.dialects.ollama import OLLAMA
 from mrproxy.dialects.openai import OPENAI
+from mrproxy.dialects.responses.shallow import ResponsesAsk
 from mrproxy.dialects.routes import Way
 from mrproxy.dialects.shallow import require_one_model
 from mrproxy.errors import ClientError, Code, ProxyError, Refused
@@ -25,6 +27,7 @@ from mrproxy.fibers import Departed, cancelled_alone
 from mrproxy.forwarding import forward
 from mrproxy.identity.callers import Caller
 from mrproxy.listing import ANSWERED_INSTEAD, answer_instead, answer_locally, send_document
+from mrproxy.recalling import recall
 from mrproxy.scheduler.grant import Grant
 from mrproxy.scheduler.job import Job
 from mrproxy.stages import Stages
@@ -73,6 +76,8 @@ async def serve(client: Client, head: Head, stages: Stages, begun: Attempts | No
                 await answer_locally(client, head, exchange, stages)
             case Way.CONTROL:
                 await forward(client, head, exchange, stages.control, stages.answer_lines(head, exchange, b""))
+            case Way.STATE:
+                await converse(client, head, exchange, stages)
             case Way.REFUSED:
                 raise route.refusal()
     except ProxyError as error:
@@ -118,6 +123,8 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
         tokens = stages.estimate(pool.model, request, operation)
         with stages.ledger.open_entry(caller, tokens, now) as entry:  # 429 here; settled or refunded on every exit
             exchange.answer_lines = stages.answer_lines(head, exchange, stages.ledger.ratelimit_headers(caller, now))
+            if isinstance(request, ResponsesAsk) and request.needs_recall:
+                await recall(client, request, caller.flow_id, stages)
             job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)
             affinity_key = stages.affinity_key(body)
             grant = stages.scheduler.try_grant(job, affinity_key)

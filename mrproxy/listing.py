@@ -22,6 +22,7 @@ from mrproxy.dialects.responses.listing import (
     require_plain,
 )
 from mrproxy.errors import Code, Refused
+from mrproxy.recalling import delete_response, find_response
 from mrproxy.stages import Stages
 
 _TEXT = b"text/plain; charset=utf-8"
@@ -62,7 +63,7 @@ async def answer_locally(client: Client, head: Head, exchange: Exchange, stages:
             dialect = ANTHROPIC if head.route.dialect is ANTHROPIC else OPENAI
             body = dialect.encode_model(_one(head.route.argument, allowed, stages))
         case Operation.GET_RESPONSE | Operation.DELETE_RESPONSE | Operation.LIST_INPUT_ITEMS:
-            body = _stored(operation, head, owner, stages)
+            body = await _stored(client, head, owner, stages)
         case _:
             body = head.route.dialect.encode_models(_visible(allowed, stages))
     lines = stages.answer_lines(head, exchange, extra)
@@ -91,15 +92,15 @@ async def send_document(
     await client.send_all(answer)
 
 
-def _stored(operation: Operation, head: Head, owner: str, stages: Stages) -> bytes:
-    """Of the caller's own responses. Raises ClientError."""
-    name, now = head.route.argument, stages.poller.clock()
+async def _stored(client: Client, head: Head, owner: str, stages: Stages) -> bytes:
+    """Of the caller's own responses. Raises ClientError, Refused (503) and Departed."""
+    operation, name = head.route.operation, head.route.argument
     query = head.http.query.decode("latin-1")
     if operation is Operation.DELETE_RESPONSE:
-        if not stages.responses.delete(owner, name, now):
+        if not await delete_response(client, name, owner, stages):
             raise not_found(name)
         return encode_deletion(name)
-    stored = stages.responses.get(owner, name, now)
+    stored = await find_response(client, name, owner, stages)
     if stored is None:
         raise not_found(name)
     if operation is Operation.LIST_INPUT_ITEMS:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from mrproxy.accept.heads import Head
 from mrproxy.answers import answer_lines
+from mrproxy.archive import Archive
 from mrproxy.canonical.capture import Capture
 from mrproxy.canonical.exchange import Exchange, Usage
 from mrproxy.canonical.request import Operation, Request
@@ -57,6 +58,7 @@ class Stages:
     images: ImageFetcher
     responses: ResponseStore
     captures: CaptureWriter | None = None
+    archive: Archive | None = None  # where there is a database
     _ended: list[tuple[Exchange, Caller, str, float]] = field(default_factory=list)
     _started_requests: int = 0
     # Unique among workers and restarts: 64 random bits, then a count. 32 hex digits, because llama-cpp-python refuses

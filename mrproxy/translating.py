@@ -1,7 +1,7 @@
 """Shell. One request in the translating lane: read once, written for each backend that is tried, kept at its end.
 
-The shell around `dialects/translation.py`: it fetches the images that an engine needs as bytes, finds the response
-that a Responses request continues, and stores the one that it makes. One per request; the straight lane makes none.
+The shell around `dialects/translation.py`: it fetches the images that an engine needs as bytes, and stores the response
+that a Responses request makes (`recalling.py` found what it continues). One per request; the straight lane makes none.
 Read first: `attempts.py`, which asks for it; `dialects/lanes.py`, which says when.
 """
 
@@ -15,7 +15,8 @@ from mrproxy.dialects import translation
 from mrproxy.dialects.codec import AnswerContext, Target
 from mrproxy.dialects.responses.answers import ResponsesDocumentEncoder, ResponsesStreamEncoder
 from mrproxy.dialects.responses.listing import find_item
-from mrproxy.dialects.responses.requests import decode_request, extend, previous_not_found
+from mrproxy.dialects.responses.requests import decode_request
+from mrproxy.dialects.responses.shallow import Recalled, ResponsesAsk
 from mrproxy.dialects.responses.store import StoredResponse
 from mrproxy.dialects.schema import OutputCheck
 from mrproxy.dialects.translation import Asked, Translation, needs_bytes, read_asked, translate
@@ -90,14 +91,21 @@ class Translating:
         return backend.endpoint.translated_request(translation.path, lines, translation.body, exchange.request_id)
 
     def completed(self) -> None:
-        """The client has the whole answer: a response is stored, unless the caller said not to."""
+        """The client has the whole answer: a response is stored unless the caller said not to, and added to its
+        conversation."""
         asked, translation = self._asked, self.translation
-        if asked is None or translation is None or asked.response is None or not asked.response.store:
+        if asked is None or translation is None or asked.response is None:
+            return
+        if not asked.response.store and asked.response.conversation_id is None:
             return
         encoder = translation.encoder
         assert isinstance(encoder, ResponsesStreamEncoder | ResponsesDocumentEncoder)
+        stages, owner = self._stages, self._caller.flow_id
         stored = StoredResponse.of(asked.response, encoder, self._earlier)
-        self._stages.responses.put(self._caller.flow_id, stored, self._stages.poller.now)
+        if asked.response.store:
+            stages.responses.put(owner, stored, stages.poller.now)
+        if stages.archive is not None:
+            stages.archive.keep(owner, asked.response, stored, encoder.sealed_items)
 
     def stream_error(self, error: ProxyError) -> bytes:
         """What ends a stream that has begun, in the caller's dialect."""
@@ -107,18 +115,15 @@ class Translating:
         return self._head.route.dialect.encode_stream_error(error, self._exchange.request_id)
 
     def _read_response(self) -> Asked:
-        stages, owner = self._stages, self._caller.flow_id
-        now = stages.poller.now
-        store = stages.responses
-        response = decode_request(self._request.body, lambda item_id: find_item(store, owner, item_id, now))
-        chat = response.chat
-        if response.previous_response_id is not None:
-            self._earlier = store.get(owner, response.previous_response_id, now)
-            if self._earlier is None:
-                raise previous_not_found(response.previous_response_id)
-            chat = extend(response, self._earlier.turn.conversation())
+        request = self._request
+        recalled = request.recalled if isinstance(request, ResponsesAsk) else None
+        if recalled is None:  # it continues nothing, and is not to be stored
+            owner, now, store = self._caller.flow_id, self._stages.poller.now, self._stages.responses
+            response = decode_request(request.body, lambda item_id: find_item(store, owner, item_id, now))
+            recalled = Recalled(response, response.chat, None)
+        self._earlier = recalled.earlier
         route = self._head.route
-        return Asked(route.dialect.name, route.operation, chat, response)
+        return Asked(route.dialect.name, route.operation, recalled.chat, recalled.response)
 
     def _wants_usage(self, asked: Asked) -> bool:
         """The shallow decode has put our own wish for usage into the body."""

@@ -35,6 +35,14 @@ class Operation(enum.StrEnum):
     GET_RESPONSE = "get_response"
     DELETE_RESPONSE = "delete_response"
     LIST_INPUT_ITEMS = "list_input_items"
+    CREATE_CONVERSATION = "create_conversation"
+    GET_CONVERSATION = "get_conversation"
+    UPDATE_CONVERSATION = "update_conversation"
+    DELETE_CONVERSATION = "delete_conversation"
+    CREATE_ITEMS = "create_items"
+    LIST_ITEMS = "list_items"
+    GET_ITEM = "get_item"
+    DELETE_ITEM = "delete_item"
 
 
 FORMS = frozenset({Operation.TRANSCRIPTIONS, Operation.TRANSLATIONS, Operation.IMAGE_EDITS})

@@ -54,9 +54,13 @@ def choose_lane(
     return Lane.STRAIGHT
 
 
+_NULL = msgspec.Raw(b"null")
+
+
 class _State(msgspec.Struct, gc=False):
     store: bool | None = None
     previous_response_id: str | None = None
+    conversation: msgspec.Raw = _NULL
 
 
 _state = msgspec.json.Decoder(_State)
@@ -68,10 +72,7 @@ def _is_stateless(body: bytes) -> bool:
         state = _state.decode(body)
     except UNREADABLE:
         return True  # whoever reads it will say what is wrong
-    return state.store is False and state.previous_response_id is None
-
-
-_NULL = msgspec.Raw(b"null")
+    return state.store is False and state.previous_response_id is None and state.conversation == _NULL
 
 
 class _Threaded(msgspec.Struct, gc=False):

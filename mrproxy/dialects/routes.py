@@ -2,6 +2,7 @@
 
     RELAY     goes to a backend            LOCAL      answered from what the probes know
     CONTROL   goes to the control plane    REFUSED    known to be wrong: the error is ready
+    STATE     is asked of the control plane, for a caller who is known here
 Everything below /v1 is OpenAI's but `/v1/messages`, which is Anthropic's, as all below /anthropic/v1; the paths in
 `_OLLAMA` are Ollama's; all the rest belongs to the control plane.
 """
@@ -26,11 +27,13 @@ class Way(enum.Enum):
     LOCAL = enum.auto()
     CONTROL = enum.auto()
     REFUSED = enum.auto()
+    STATE = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`argument` is what the path names (a model, a response); `code` and `allow` say why a REFUSED one is."""
+    """`argument` is what the path names (a model, a response, a conversation, whose `item` may be named beside it);
+    `code` and `allow` say why a REFUSED one is."""
 
     way: Way
     dialect: Dialect
@@ -40,6 +43,7 @@ class Route:
     code: Code | None = None
     allow: bytes = b""
     surface: Surface = Surface.OURS
+    item: str = ""
 
     def refusal(self) -> ClientError:
         """The error of a REFUSED route."""
@@ -99,6 +103,7 @@ _OLLAMA_HOUSEKEEPING = frozenset(
 _MODELS = b"/v1/models/"
 _ANTHROPIC_PREFIX = b"/anthropic"
 _STORED = b"/v1/responses/"
+_CONVERSATIONS = b"/v1/conversations"
 CONTROL = Route(Way.CONTROL, OPENAI, Operation.GREETING)
 
 
@@ -120,6 +125,8 @@ def find_route(method: bytes, path: bytes, accept: bytes | None, anthropic_versi
         return _named(method, path, below[len(_MODELS) :], {_GET: Operation.GET_MODEL}, dialect)
     if path.startswith(_STORED) and len(path) > len(_STORED):
         return _stored_response(method, path)
+    if path.startswith(_CONVERSATIONS) and path[len(_CONVERSATIONS) :][:1] in (b"", b"/"):
+        return _conversation(method, path)
     if path == b"/" and method in (b"GET", b"HEAD") and (accept is None or b"text/html" not in accept):
         return Route(Way.LOCAL, OLLAMA, Operation.GREETING, path)
     if below.startswith(b"/v1/") or below == b"/v1":
@@ -138,6 +145,36 @@ def _stored_response(method: bytes, path: bytes) -> Route:
     if rest == b"input_items":
         return _named(method, path, name, {_GET: Operation.LIST_INPUT_ITEMS}, RESPONSES)
     return Route(Way.REFUSED, RESPONSES, Operation.RESPONSES, path, code=Code.UNKNOWN_ROUTE)
+
+
+_DELETE = b"DELETE"
+_OF_CONVERSATIONS: tuple[Mapping[bytes, Operation], ...] = (
+    {_POST: Operation.CREATE_CONVERSATION},
+    {
+        _GET: Operation.GET_CONVERSATION,
+        _POST: Operation.UPDATE_CONVERSATION,
+        _DELETE: Operation.DELETE_CONVERSATION,
+    },
+    {_GET: Operation.LIST_ITEMS, _POST: Operation.CREATE_ITEMS},
+    {_GET: Operation.GET_ITEM, _DELETE: Operation.DELETE_ITEM},
+)
+
+
+def _conversation(method: bytes, path: bytes) -> Route:
+    """`/v1/conversations`, `/{id}`, `/{id}/items`, `/{id}/items/{item}`."""
+    parts = path[len(_CONVERSATIONS) :].split(b"/")[1:]
+    if len(parts) > 3 or (len(parts) > 1 and parts[1] != b"items") or not all(parts):
+        return Route(Way.REFUSED, RESPONSES, Operation.GET_CONVERSATION, path, code=Code.UNKNOWN_ROUTE)
+    operations = _OF_CONVERSATIONS[len(parts)]
+    allow = b", ".join((*operations, *([b"HEAD"] if _GET in operations else []), b"OPTIONS"))
+    if method == b"OPTIONS":
+        return Route(Way.LOCAL, RESPONSES, Operation.PREFLIGHT, path, allow=allow)
+    operation = operations.get(_GET if method == b"HEAD" else method)
+    if operation is None:
+        code, wanted = Code.METHOD_NOT_ALLOWED, Operation.GET_CONVERSATION
+        return Route(Way.REFUSED, RESPONSES, wanted, path, code=code, allow=allow)
+    name, item = (unquote(part.decode("latin-1")) for part in (*parts[:1], *parts[2:], b"", b"")[:2])
+    return Route(Way.STATE, RESPONSES, operation, path, name, item=item)
 
 
 def _named(method: bytes, path: bytes, name: bytes, operations: Mapping[bytes, Operation], dialect: Dialect) -> Route:

@@ -23,6 +23,7 @@ import msgspec
 
 from mrproxy.link.journal import Position
 from mrproxy.link.segments import Appender, Segment, Series, is_being_written
+from mrproxy.link.state import Item
 
 _SERIES = Series("responses", ".mrs")
 _HEADER = struct.Struct("<II")
@@ -48,13 +49,6 @@ class ResponseDeleted(msgspec.Struct, frozen=True, array_like=True, tag="deleted
     owner: str
     deleted_utc: float
     expires_utc: float
-
-
-class Item(msgspec.Struct, frozen=True, array_like=True):
-    """One item of a conversation: its id, unique in the conversation, and the JSON object."""
-
-    id: str
-    json: str
 
 
 class ItemsAppended(msgspec.Struct, frozen=True, array_like=True, tag="items"):

@@ -11,14 +11,19 @@ from typing import TypeAlias
 
 import msgspec
 
-from mrproxy.link.spool import Item
-
 PATH = "/internal/state"
 # Within this the control plane answers, if only that it cannot; the worker waits a little longer, and no longer.
 ANSWER_SECONDS = 1.8
 DEADLINE_SECONDS = 2.0
 # What a conversation, or a chain of responses, may have in all. Far above every model's context in text.
 MAX_STATE_BYTES = 64 << 20
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    """One item of a conversation: its id, unique in the conversation, and the JSON object."""
+
+    id: str
+    json: str
 
 
 class FindResponse(msgspec.Struct, frozen=True, array_like=True, tag="find_response"):

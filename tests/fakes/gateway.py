@@ -41,6 +41,7 @@ _SETTINGS = Settings(
     probe_deadline_seconds=1,
     access_log=False,
     aborted_prompts="estimate",
+    records=False,
 )
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from mrproxy.link.journal import Position
 from mrproxy.link.spool import (
     Event,
-    Item,
     ItemsAppended,
     ResponseDeleted,
     ResponseStored,
@@ -22,6 +21,7 @@ from mrproxy.link.spool import (
     encode_event,
     spool_segments,
 )
+from mrproxy.link.state import Item
 
 PLENTY = 1 << 30
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrproxy.link.spool import Item
-from mrproxy.link.state import Answer, Conversation, Question, decode_answer, decode_question, encode
+from mrproxy.link.state import Answer, Conversation, Item, Question, decode_answer, decode_question, encode
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES = {str: TEXTS, bytes: st.binary(max_size=50), Item: st.builds(Item, TEXTS, TEXTS)}

@@ -13,7 +13,7 @@ import msgspec
 
 from mrproxy.canonical.deltas import Delta
 from mrproxy.dialects.codec import AnswerContext
-from mrproxy.dialects.responses.documents import Error, Response, TokenLogprob, make_usage
+from mrproxy.dialects.responses.documents import ConversationReference, Error, Response, TokenLogprob, make_usage
 from mrproxy.dialects.responses.output import Assembly
 from mrproxy.dialects.responses.progress import COMPLETED, IN_PROGRESS, INCOMPLETE, ItemInProgress, PartInProgress
 from mrproxy.dialects.responses.requests import ResponsesRequest
@@ -71,6 +71,7 @@ class _Encoder(Assembly):
             status = FAILED
         elif self._is_ended:
             status = COMPLETED if self.incomplete_details is None else INCOMPLETE
+        conversation_id = self._request.conversation_id
         return Response(
             **msgspec.structs.asdict(self._request.echo),
             id=response_id(self._context.request_id),
@@ -81,6 +82,7 @@ class _Encoder(Assembly):
             model=self._context.model,
             output=[item.document() for item in self.items],
             usage=make_usage(self.tokens),
+            conversation=msgspec.UNSET if conversation_id is None else ConversationReference(conversation_id),
         )
 
     def ping(self) -> bytes:

@@ -125,6 +125,10 @@ class Echo(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
 
 
+class ConversationReference(msgspec.Struct, frozen=True):
+    id: str
+
+
 class Response(Echo, frozen=True, kw_only=True):
     """`GET /v1/responses/{id}`, and what a stream's first and last events carry."""
 
@@ -137,6 +141,7 @@ class Response(Echo, frozen=True, kw_only=True):
     model: str
     output: list[OutputItem] = []
     usage: Usage | None = None
+    conversation: ConversationReference | msgspec.UnsetType = msgspec.UNSET
 
 
 def make_usage(tokens: TokenReport | None) -> Usage | None:

@@ -6,7 +6,7 @@ ours from another server's.
 Source: OpenAI API reference, "Create a model response", `input` (2026); the SDK's `response_input_item_param`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import msgspec
@@ -79,20 +79,28 @@ _raws = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def decode_input(
-    given: msgspec.Raw, find_item: FindItem, warnings: Warnings
+    given: msgspec.Raw, find_item: FindItem, warnings: Warnings, name: str = "input"
 ) -> tuple[tuple[Message, ...], tuple[msgspec.Raw, ...]]:
     """The messages, and the items they were made from, references resolved. Raises ClientError."""
-    found = read_text_or(_raws, given, "input")
+    found = read_text_or(_raws, given, name)
     if isinstance(found, str):
         return (Message(Role.USER, (Text(found),)),), (_user_item(found),)
     turns = _Turns(warnings)
     items: list[msgspec.Raw] = []
     for number, given_item in enumerate(found):
-        place = f"input[{number}]"
+        place = f"{name}[{number}]"
         item, raw = _resolve(given_item, place, find_item)
         turns.add(item, raw, place)
         items.append(raw)
     return turns.finish(), tuple(items)
+
+
+def decode_kept(items: Iterable[msgspec.Raw]) -> tuple[Message, ...]:
+    """The messages of items that were read here before, or made here."""
+    turns = _Turns(Warnings())
+    for raw in items:
+        turns.add(_item.decode(raw), raw, "item")
+    return turns.finish()
 
 
 def _user_item(text: str) -> msgspec.Raw:

@@ -5,6 +5,7 @@ are those of the request itself; the conversation before it is told by the respo
 """
 
 import re
+from collections.abc import Iterable
 from typing import TypeAlias
 from urllib.parse import parse_qs
 
@@ -16,6 +17,8 @@ from mrproxy.errors import ClientError, Code
 
 _PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
 _ITEM_ID = re.compile(r"(?:msg|rs|fc|fco)_(.+)_i?\d+")
+# Made of our own request ids (`Stages.next_request_id`).
+_RESPONSE_ID = re.compile(r"resp_[0-9a-f]{32}")
 _MAX_LIMIT = 100
 
 
@@ -45,6 +48,11 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _parts = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _string = msgspec.json.Decoder(str)
 _with_id = msgspec.json.Decoder(_WithId)
+
+
+def is_response_id(text: str) -> bool:
+    """Whether there can be a response of this id; nobody is asked for others."""
+    return _RESPONSE_ID.fullmatch(text) is not None
 
 
 def not_found(response_id: str) -> ClientError:
@@ -97,9 +105,13 @@ def encode_input_items(stored: StoredResponse, page: Page) -> bytes:
 
 
 def input_items(stored: StoredResponse) -> list[Item]:
-    """As the API lists them: each with a type, an id and a status, content always as parts."""
-    stem = stored.id.removeprefix("resp_")
-    return [_complete(_members.decode(raw), stem, number) for number, raw in enumerate(stored.input_items)]
+    """As the API lists them."""
+    return complete_items(stored.input_items, stored.id.removeprefix("resp_"))
+
+
+def complete_items(items: Iterable[bytes | msgspec.Raw], stem: str) -> list[Item]:
+    """Each with a type, an id and a status, content always as parts. `stem` makes the ids of those that have none."""
+    return [_complete(_members.decode(raw), stem, number) for number, raw in enumerate(items)]
 
 
 def _complete(given: dict[str, msgspec.Raw], stem: str, number: int) -> Item:
@@ -138,10 +150,19 @@ def _text_of(members: dict[str, msgspec.Raw], name: str) -> str:
 
 def find_item(store: ResponseStore, owner: str, item_id: str, now: float) -> msgspec.Raw | None:
     """For `item_reference`. The id of an item that was made here leads to its response."""
+    response_id = response_of_item(item_id)
+    stored = store.get(owner, response_id, now) if response_id is not None else None
+    return item_of(stored, item_id) if stored is not None else None
+
+
+def response_of_item(item_id: str) -> str | None:
+    """The id of the response in which an item of this id was made; None if it was not made in one."""
     named = _ITEM_ID.fullmatch(item_id)
-    stored = store.get(owner, f"resp_{named[1]}", now) if named is not None else None
-    if stored is None:
-        return None
+    return f"resp_{named[1]}" if named is not None else None
+
+
+def item_of(stored: StoredResponse, item_id: str) -> msgspec.Raw | None:
+    """An item of the response's input or output by its id."""
     for raw in _with_output.decode(stored.document).output:
         if _with_id.decode(raw).id == item_id:
             return raw.copy()

@@ -28,7 +28,7 @@ from mrproxy.canonical.deltas import (
     ToolCallArguments,
     ToolCallBegin,
 )
-from mrproxy.dialects.responses.documents import IncompleteDetails, TokenLogprob
+from mrproxy.dialects.responses.documents import IncompleteDetails, OutputItem, TokenLogprob
 from mrproxy.dialects.responses.items import REDACTED, SIGNED
 from mrproxy.dialects.responses.progress import (
     COMPLETED,
@@ -254,6 +254,11 @@ class Assembly:
     @property
     def _has_refused(self) -> bool:
         return any(part.kind == "refusal" for item in self.items for part in item.parts)
+
+    @property
+    def sealed_items(self) -> list[OutputItem]:
+        """The output with what only its provider can read, whether the caller asked for that or not."""
+        return [item.document(shows_sealed=True) for item in self.items]
 
     @property
     def output_messages(self) -> tuple[Message, ...]:

@@ -86,12 +86,12 @@ class ItemInProgress:
         self.shows_sealed = False
         self.head = b""
 
-    def document(self) -> OutputItem:
+    def document(self, *, shows_sealed: bool = False) -> OutputItem:
         if self.call is not None:
             return FunctionCallItem(self.id, self.status, self.call.id, self.call.name, self.call.arguments)
         parts = [part.document() for part in self.parts]
         if self.kind == "reasoning":
-            sealed = self.sealed if self.shows_sealed and self.sealed else None
+            sealed = self.sealed if (shows_sealed or self.shows_sealed) and self.sealed else None
             texts = [part for part in parts if isinstance(part, ReasoningText)]
             return ReasoningItem(self.id, self.status, texts, sealed)
         return MessageItem(self.id, self.status, [part for part in parts if not isinstance(part, ReasoningText)])

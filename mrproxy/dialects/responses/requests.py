@@ -1,6 +1,6 @@
 """Pure. `POST /v1/responses`, decoded: a canonical chat, and what the answer has to repeat or the store to keep.
 
-A request that continues an earlier one (`previous_response_id`) is a whole chat only after `extend`.
+A request that continues an earlier one (`previous_response_id`) or a conversation is a whole chat only after `extend`.
 Source: OpenAI API reference, "Create a model response" (2026); the SDK's `response_create_params`; the fields that vLLM
 adds (its `ResponsesRequest`, 2026) that have a canonical name get it, the rest are extras.
 Read next: `items.py` and `tools.py` for what is in it, docs/dialects/responses.md for every field.
@@ -20,7 +20,14 @@ from mrproxy.canonical.conversation import (
     ToolCall,
     ToolResult,
 )
-from mrproxy.dialects.responses.documents import AUTO, NO_REASONING, NO_TOOLS, PLAIN_TEXT, Echo
+from mrproxy.dialects.responses.documents import (
+    AUTO,
+    NO_REASONING,
+    NO_TOOLS,
+    PLAIN_TEXT,
+    ConversationReference,
+    Echo,
+)
 from mrproxy.dialects.responses.items import FindItem, decode_input
 from mrproxy.dialects.responses.reading import (
     ABSENT,
@@ -93,12 +100,13 @@ class _Body(msgspec.Struct, kw_only=True):
 
 
 class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`chat` lacks the earlier conversation if there is a `previous_response_id`. `input_items` are as they were sent,
-    references resolved; their bytes are views of the body."""
+    """`chat` lacks what was said before if there is a `previous_response_id` or a `conversation_id`. `input_items` are
+    as they were sent, references resolved; their bytes are views of the body."""
 
     chat: ChatRequest
     store: bool
     previous_response_id: str | None
+    conversation_id: str | None = None
     input_items: tuple[msgspec.Raw, ...]
     instructions: str | None
     echo: Echo
@@ -146,6 +154,7 @@ _FIELDS = frozenset(_Body.__struct_fields__)
 _body = msgspec.json.Decoder(_Body)
 _reasoning = msgspec.json.Decoder(_Reasoning)
 _stops = msgspec.json.Decoder(list[str])
+_reference = msgspec.json.Decoder(ConversationReference)
 
 
 def find_nothing(item_id: str) -> None:
@@ -163,12 +172,17 @@ def decode_request(body: bytes, find_item: FindItem = find_nothing) -> Responses
     _refuse_what_needs_openai(asked)
     warnings = Warnings()
     said, items = _input(asked, find_item, warnings)
+    conversation_id = read_conversation(asked.conversation)
+    if conversation_id is not None and asked.previous_response_id is not None:
+        message = "Mutually exclusive parameters: 'conversation' and 'previous_response_id'."
+        raise ClientError(Code.INVALID_FIELD, message, param="conversation")
     instructions = asked.instructions or None
     told = (Message(Role.SYSTEM, (Text(instructions),)),) if instructions is not None else ()
     return ResponsesRequest(
         chat=_chat(asked, told + said, fields, warnings),
         store=asked.store is not False,
         previous_response_id=asked.previous_response_id,
+        conversation_id=conversation_id,
         input_items=items,
         instructions=instructions,
         echo=_echo(asked),
@@ -176,8 +190,16 @@ def decode_request(body: bytes, find_item: FindItem = find_nothing) -> Responses
     )
 
 
+def read_conversation(given: msgspec.Raw) -> str | None:
+    """The id in `conversation`, a string or an object; None if it is not given. Raises ClientError."""
+    if not is_given(given):
+        return None
+    found = read_text_or(_reference, given, "conversation")
+    return found if isinstance(found, str) else found.id
+
+
 def extend(request: ResponsesRequest, earlier: tuple[Message, ...]) -> ChatRequest:
-    """The whole chat: instructions, the conversation of `previous_response_id`, and what is said now.
+    """The whole chat: instructions, the earlier conversation, and what is said now.
 
     Earlier instructions are not part of `earlier`: "the instructions from a previous response will not be carried over"
     (OpenAI API reference, `instructions`, 2026). Results of functions called then get the function's name.
@@ -214,8 +236,6 @@ def _refuse_chat_fields(fields: dict[str, msgspec.Raw]) -> None:
 def _refuse_what_needs_openai(asked: _Body) -> None:
     if asked.background:
         raise _unsupported("background", "answers are not made in the background here")
-    if is_given(asked.conversation):
-        raise _unsupported("conversation", "there is no Conversations API here; use previous_response_id")
     if is_given(asked.prompt):
         raise _unsupported("prompt", "no prompt templates are stored here")
     if is_given(asked.moderation):
@@ -229,12 +249,13 @@ def _unsupported(name: str, why: str) -> ClientError:
 def _input(
     asked: _Body, find_item: FindItem, warnings: Warnings
 ) -> tuple[tuple[Message, ...], tuple[msgspec.Raw, ...]]:
+    continues = asked.previous_response_id is not None or is_given(asked.conversation)
     if is_given(asked.input):
         messages, items = decode_input(asked.input, find_item, warnings)
-        if messages or asked.previous_response_id is not None:
+        if messages or continues:
             return messages, items
         raise invalid("input", "nothing is said")
-    if asked.previous_response_id is None:
+    if not continues:
         raise missing("input")
     return (), ()
 

@@ -9,7 +9,7 @@ its texts once. A turn counts while a response in the store leads to it, even if
     …
     store.put(owner, StoredResponse.of(request, encoder, earlier), now)
 
-All operations are O(1), but for turns that end (each once). Process memory: a restart forgets.
+All operations are O(1), but for turns that end (each once). Process memory: what must outlast it is in `states.py`.
 """
 
 import sys
@@ -61,12 +61,14 @@ class Turn:
 
 
 class StoredResponse(NamedTuple):
-    """`document` is the body of GET; `input_items` are JSON objects as the caller sent them."""
+    """`document` is the body of GET; `input_items` are JSON objects as the caller sent them. Of a response in a
+    conversation, the turn is its own alone: what came before is the conversation's."""
 
     id: str
     document: bytes
     input_items: tuple[bytes, ...]
     turn: Turn
+    conversation_id: str | None = None
 
     @classmethod
     def of(
@@ -76,7 +78,7 @@ class StoredResponse(NamedTuple):
         response = answered.response
         turn = Turn(request.input_messages + answered.output_messages, earlier.turn if earlier is not None else None)
         items = tuple(bytes(item) for item in request.input_items)
-        return cls(response.id, msgspec.json.encode(response), items, turn)
+        return cls(response.id, msgspec.json.encode(response), items, turn, request.conversation_id)
 
     @property
     def size_bytes(self) -> int:

@@ -133,7 +133,9 @@ def test_what_is_so_anyway_needs_no_warning(fields: dict[str, Any]) -> None:
     ("fields", "param"),
     [
         ({"background": True}, "background"),
-        ({"conversation": "conv_1"}, "conversation"),
+        ({"conversation": 3}, "conversation"),
+        ({"conversation": {"name": "x"}}, "conversation.id"),
+        ({"conversation": "conv_1", "previous_response_id": "resp_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"moderation": {"model": "x"}}, "moderation"),
         ({"include": ["everything"]}, "include"),
@@ -269,3 +271,10 @@ FUZZ_TARGETS: dict[str, Callable[[bytes], None]] = {"responses-requests": feed_r
 @given(mutated(_EXAMPLES, _SNIPPETS) | st.binary(max_size=60))
 def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
     feed_request(data)
+
+
+@pytest.mark.parametrize("given", ["conv_1", {"id": "conv_1"}])
+def test_a_conversation_is_named_by_a_string_or_an_object_and_may_stand_without_input(given: Any) -> None:
+    assert decode(conversation=given).conversation_id == "conv_1"
+    body = json.dumps({"model": "m", "conversation": given}).encode()
+    assert decode_request(body).input_items == ()

@@ -37,3 +37,20 @@ def test_a_wrong_request_is_refused_with_its_place(body: bytes, param: str | Non
     with pytest.raises(ClientError) as caught:
         decode_responses(body, Operation.RESPONSES)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("rest", "needs_recall"),
+    [
+        (b"", True),
+        (b',"store":true', True),
+        (b',"store":false', False),
+        (b',"store":false,"conversation":null', False),
+        (b',"store":false,"conversation":"conv_1"', True),
+        (b',"store":false,"conversation":{"id":"conv_1"}', True),
+        (b',"store":false,"previous_response_id":"resp_1"', True),
+    ],
+)
+def test_what_is_stored_or_continues_something_is_read_before_its_turn(rest: bytes, needs_recall: bool) -> None:
+    request = decode_responses(b'{"model":"m"%b}' % rest, Operation.RESPONSES)
+    assert (request.needs_recall, request.recalled) == (needs_recall, None)
