@@ -396,4 +396,4 @@ def test_a_stream_that_breaks_ends_in_the_sdks_error(gateway: Gateway, openai_cl
     record = gateway.record_of(f"broken-{after_tokens}")
     assert record.code == "backend_failed"
     if after_tokens:
-        assert (record.usage_state, record.completion_tokens) == ("partial", 3)
+        assert (record.usage_state, record.completion_tokens) == ("counted", 3)

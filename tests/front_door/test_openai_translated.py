@@ -409,7 +409,8 @@ def test_a_stream_that_breaks_ends_in_the_sdks_error(engines: Engines, client: o
             tokens += bool(chunk.choices and chunk.choices[0].delta.content)
     assert tokens == 3
     record = engines.gateway.record_of(raw.headers["x-request-id"])
-    if record.lane == "straight" and fault == "error_event":  # it passes as any other event
-        assert record.usage_state == "estimated"
-    else:
-        assert (record.usage_state, record.completion_tokens) == ("partial", 3)
+    state = "counted"
+    if "llama" in model:  # Ollama has no tokenizer that could be asked for the prompt
+        # In the straight lane an error passes as any other event.
+        state = "estimated" if record.lane == "straight" and fault == "error_event" else "partial"
+    assert (record.usage_state, record.completion_tokens) == (state, 3)

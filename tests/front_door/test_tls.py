@@ -118,7 +118,7 @@ def test_a_client_that_leaves_over_tls_is_noticed(gateway: Gateway, client: open
     next(iter(stream))
     stream.close()
     record = gateway.record_of(raw.headers["x-request-id"])
-    assert (record.code, record.usage_state) == ("client_departed", "partial")
+    assert (record.code, record.usage_state) == ("client_departed", "counted")
 
 
 def test_plain_http_on_the_tls_port_gets_no_answer_and_harms_nobody(gateway: Gateway, client: openai.OpenAI):

@@ -62,9 +62,10 @@ class Engines:
         mock_control(self.url_of(model), "faults", {"kind": kind, "count": 1, "after_tokens": after_tokens})
 
     def last_request(self, model: str) -> dict[str, Any]:
-        """What this model's engine was asked last: path, headers, body."""
+        """What a caller asked this model's engine last: path, headers, body. The gateway's own questions are none."""
         asked: Any = mock_control(self.url_of(model), "requests?last=50")
-        return [each for each in asked if each["method"] == "POST"][-1]
+        ours = ("/tokenize", "/render", "/count_tokens")
+        return [each for each in asked if each["method"] == "POST" and not each["path"].endswith(ours)][-1]
 
 
 @contextmanager
