@@ -7,16 +7,17 @@ FastAPI                              {"detail": "…"} or a list of {"loc", "msg
 
 import msgspec
 
+from mrproxy.dialects.unreadable import UNREADABLE
+
 _MAX_CHARACTERS = 2000
 _object = msgspec.json.Decoder(dict[str, object])
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def read_error_message(body: bytes) -> str:
     """Empty if there is none to be found; HTML and other pages are not quoted."""
     try:
         fields = _object.decode(body)
-    except _UNREADABLE:
+    except UNREADABLE:
         return ""
     return _text(fields.get("error")) or _text(fields.get("message")) or _text(fields.get("detail"))
 

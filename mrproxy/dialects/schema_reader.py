@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from mrproxy.dialects.patterns import Pattern
+from mrproxy.dialects.unreadable import UNREADABLE
 from mrproxy.errors import ClientError, Code
 
 MAX_SCHEMA_BYTES = 64 << 10
@@ -148,7 +149,7 @@ class SchemaReader:
             raise invalid_schema((), f"is larger than {MAX_SCHEMA_BYTES >> 10} KiB")
         try:
             value = msgspec.json.decode(text)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise invalid_schema((), "is not JSON") from None
         try:
             schema = self._schema(value, ())

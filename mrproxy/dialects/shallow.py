@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from mrproxy.canonical.request import MEDIA, Operation, Request, Shape
+from mrproxy.dialects.unreadable import UNREADABLE
 from mrproxy.errors import ClientError, Code
 
 _TRUE = b"true"
@@ -83,7 +84,7 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw) -> T:
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
         raise _invalid_field(str(exc)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise ClientError(Code.INVALID_JSON, f"the body is not valid JSON: {exc}") from None
 
 
@@ -112,7 +113,7 @@ def decode_openai(body: bytes, operation: Operation) -> Request:
     if operation is Operation.CHAT:
         try:
             asked = chat = _decode_chat(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             asked = chat = _decode(_chat, body)  # once more, for the words
         # Its presence is all that is looked at: making views of every message took half of this function's time.
         if b'"messages"' not in body:
@@ -191,7 +192,7 @@ def require_one_model(body: bytes) -> None:
     """
     try:
         names = [name for name in _fields.decode(body) if name.lower() in ("model", "name")]
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         raise ClientError(Code.INVALID_JSON, f"the body is not valid JSON: {exc}") from None
     if any(name not in ("model", "name") for name in names) or len(names) > 1:
         raise ClientError(Code.INVALID_FIELD, "more than one spelling of model", param="model")

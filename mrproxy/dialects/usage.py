@@ -15,6 +15,7 @@ from typing import Annotated, Protocol
 import msgspec
 
 from mrproxy.canonical.exchange import Usage
+from mrproxy.dialects.unreadable import UNREADABLE
 
 # A usage event is a few hundred bytes. A longer incomplete event is not one, and is let through.
 MAX_HELD_BYTES = 65536
@@ -97,7 +98,6 @@ class _OllamaAnswer(msgspec.Struct, gc=False):
 _openai_answer = msgspec.json.Decoder(_OpenAIAnswer)
 _openai_document = msgspec.json.Decoder(_OpenAIDocument)
 _ollama_answer = msgspec.json.Decoder(_OllamaAnswer)
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class PassTap:

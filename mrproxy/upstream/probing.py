@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Raw
 
 from mrproxy.canonical.surface import PROBED, Surface
+from mrproxy.dialects.unreadable import UNREADABLE
 
 PROBE_PATHS: Mapping[str, tuple[str, ...]] = {
     "vllm": ("/health", "/v1/models"),
@@ -93,7 +94,6 @@ _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_integer = msgspec.json.Decoder(int).decode
 _decode_instant = msgspec.json.Decoder(datetime.datetime).decode
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def decode_answers(kind: str, answers: Answers) -> ProbeResult:
@@ -251,28 +251,28 @@ def _list(raw: Raw | None, path: str, *, null_is_empty: bool = False) -> list[Ra
         return []
     try:
         return _decode_list(raw)
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise ProbeError(f"{path}: the answer has no list of models", path, 200) from exc
 
 
 def _fields(raw: Raw | bytes | None) -> dict[str, Raw]:
     try:
         return {} if raw is None else _decode_object(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return {}
 
 
 def _text(raw: Raw | None) -> str:
     try:
         return "" if raw is None else _decode_text(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return ""
 
 
 def _integer(raw: Raw | None) -> int | None:
     try:
         number = None if raw is None else _decode_integer(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     # Counts, sizes and times: below zero or beyond 64 bits is nonsense.
     return number if number is not None and 0 <= number < 1 << 63 else None
@@ -285,5 +285,5 @@ def _instant(raw: Raw | None) -> float | None:
         if instant is None or instant.tzinfo is None or instant.year < 1970:
             return None
         return instant.timestamp()
-    except (*_UNREADABLE, OverflowError, ValueError):
+    except (*UNREADABLE, OverflowError, ValueError):
         return None

@@ -20,7 +20,8 @@ import msgspec
 from msgspec import Raw
 
 from mrproxy.dialects.taps import read_document_usage
-from mrproxy.dialects.usage import UNREADABLE, Count
+from mrproxy.dialects.unreadable import UNREADABLE
+from mrproxy.dialects.usage import Count
 
 # Longer ones are mostly pictures; reading them twice would hold up everybody else.
 MAX_BODY_BYTES = 8 << 20

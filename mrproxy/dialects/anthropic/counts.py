@@ -11,10 +11,10 @@ from typing import Annotated
 import msgspec
 
 from mrproxy.canonical.deltas import TokenReport
+from mrproxy.dialects.unreadable import UNREADABLE
 
 # Whatever an engine says, the ledger and the journal get a number that fits them.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class OutputDetails(msgspec.Struct, gc=False):
@@ -60,7 +60,7 @@ def read_counts(usage: msgspec.Raw) -> Counts:
     """What can be read of a `usage` object; a broken one ends no answer."""
     try:
         return _counts.decode(usage)
-    except _UNREADABLE:
+    except UNREADABLE:
         return Counts()
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from mrproxy.dialects.unreadable import UNREADABLE
 from mrproxy.errors import ClientError, Code
 
 T = TypeVar("T")
@@ -15,7 +16,6 @@ T = TypeVar("T")
 _PATH = re.compile(r" - at `\$\.?(.*?)`$")
 _INDEX, _AS_MEMBER = re.compile(r"\[(\d+)\]"), r".\1"
 _MISSING = re.compile(r"missing required field `(\w+)`")
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _text = msgspec.json.Decoder(str)
@@ -44,7 +44,7 @@ def read(decoder: msgspec.json.Decoder[T], value: bytes | msgspec.Raw, param: st
         return decoder.decode(value)
     except msgspec.ValidationError as exc:
         raise _wrong(str(exc), param) from None
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise ClientError(Code.INVALID_JSON, f"the body is not valid JSON: {exc}", param=param or None) from None
 
 

@@ -26,9 +26,9 @@ from mrproxy.canonical.deltas import (
 )
 from mrproxy.dialects.anthropic.counts import Counts, read_counts
 from mrproxy.dialects.anthropic.events import MAX_HELD_BYTES, EventStream
+from mrproxy.dialects.unreadable import UNREADABLE
 
 _NOTHING = msgspec.Raw(b"")
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _ENDED_EARLY = Failure("the engine's answer ended early")
 _TOO_LONG = Failure("the engine's answer is too long to be read")
 _REASONS = {
@@ -198,7 +198,7 @@ class ChatStreamDecoder(_Reader):
             return
         try:
             event = _event.decode(data)
-        except _UNREADABLE as exc:
+        except UNREADABLE as exc:
             if _matters(data):
                 self._fail(Failure(f"the engine sent an event that cannot be read: {exc}"), out)
             return
@@ -304,7 +304,7 @@ class ChatDocumentDecoder(_Reader):
             return out
         try:
             message = _message.decode(b"".join(self._pieces))
-        except _UNREADABLE as exc:
+        except UNREADABLE as exc:
             self._fail(Failure(f"the engine's answer cannot be read: {exc}"), out)
             return out
         if message.error is not None:
@@ -352,7 +352,7 @@ def _arguments(given: msgspec.Raw) -> str:
 def _is_event(data: bytes) -> bool:
     try:
         _event.decode(data)
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
     return True
 
@@ -363,7 +363,7 @@ def _matters(data: bytes) -> bool:
         return False
     try:
         return _kind.decode(data).type in _KNOWN
-    except _UNREADABLE:
+    except UNREADABLE:
         return True
 
 

@@ -26,10 +26,10 @@ from mrproxy.canonical.conversation import (
     ToolResult,
 )
 from mrproxy.dialects.anthropic.fields import Notes, invalid
+from mrproxy.dialects.unreadable import UNREADABLE
 
 Block = dict[str, Any]
 _WIRE = {Role.USER: "user", Role.TOOL: "user", Role.ASSISTANT: "assistant"}
-_UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 def write_system(messages: tuple[Message, ...], instruction: str | None, notes: Notes) -> str | list[Block] | None:
@@ -179,6 +179,6 @@ def read_arguments(arguments: str) -> msgspec.Raw | dict[str, str]:
         encoded = arguments.encode()
         if isinstance(msgspec.json.decode(encoded), dict):
             return msgspec.Raw(encoded)
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     return {"INVALID_JSON": arguments}

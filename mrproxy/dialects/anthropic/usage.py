@@ -11,7 +11,8 @@ import msgspec
 from mrproxy.canonical.exchange import Usage
 from mrproxy.dialects.anthropic.counts import Counts
 from mrproxy.dialects.event_tap import EventTap
-from mrproxy.dialects.usage import UNREADABLE, event_data, search_count
+from mrproxy.dialects.unreadable import UNREADABLE
+from mrproxy.dialects.usage import event_data, search_count
 
 _NAMES = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 

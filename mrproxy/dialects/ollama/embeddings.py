@@ -12,8 +12,9 @@ import msgspec
 from mrproxy.canonical.conversation import EmbeddingRequest
 from mrproxy.canonical.deltas import TokenReport, Vectors
 from mrproxy.dialects.codec import AnswerContext, Encoded, Target
-from mrproxy.dialects.ollama.fields import OBJECT, UNREADABLE, Fields, invalid, is_said, read_whole
+from mrproxy.dialects.ollama.fields import OBJECT, Fields, invalid, is_said, read_whole
 from mrproxy.dialects.ollama.wishes import read_keep_alive, write_extras, write_options
+from mrproxy.dialects.unreadable import UNREADABLE
 
 _input = msgspec.json.Decoder(str | list[str])
 

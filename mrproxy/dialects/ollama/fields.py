@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import msgspec
 
+from mrproxy.dialects.unreadable import UNREADABLE
 from mrproxy.errors import ClientError, Code
 
 T = TypeVar("T")
 
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 TEXT = msgspec.json.Decoder(str)
 FLAG = msgspec.json.Decoder(bool)
 OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])

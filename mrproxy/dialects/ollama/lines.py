@@ -27,8 +27,9 @@ from mrproxy.canonical.deltas import (
     ToolCallArguments,
     ToolCallBegin,
 )
-from mrproxy.dialects.ollama.fields import TEXT, UNREADABLE, is_said
+from mrproxy.dialects.ollama.fields import TEXT, is_said
 from mrproxy.dialects.ollama.logprobs import Logprob, of_chat, of_completion
+from mrproxy.dialects.unreadable import UNREADABLE
 
 # An answer of one document has images or long texts in it; a line of a stream is a few hundred bytes.
 MAX_HELD_BYTES = 16 << 20

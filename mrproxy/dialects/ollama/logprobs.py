@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from mrproxy.dialects.unreadable import UNREADABLE
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -85,7 +87,7 @@ def of_ollama(content: msgspec.Raw) -> list[Logprob]:
     """Either of OpenAI's objects as Ollama's list; empty if it is neither. Tokens without a number are left out."""
     try:
         found = _either.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return []
     if found.content is not None:
         for token in found.content:

@@ -30,7 +30,8 @@ from mrproxy.canonical.conversation import (
     ToolResult,
 )
 from mrproxy.dialects.media import image_of_base64
-from mrproxy.dialects.ollama.fields import OBJECT, UNREADABLE, Fields, invalid, is_said
+from mrproxy.dialects.ollama.fields import OBJECT, Fields, invalid, is_said
+from mrproxy.dialects.unreadable import UNREADABLE
 
 _ROLES = {role.value: role for role in Role}
 

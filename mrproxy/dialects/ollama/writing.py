@@ -29,8 +29,9 @@ from mrproxy.canonical.deltas import (
     ToolCallBegin,
 )
 from mrproxy.dialects.codec import AnswerContext
-from mrproxy.dialects.ollama.fields import OBJECT, UNREADABLE
+from mrproxy.dialects.ollama.fields import OBJECT
 from mrproxy.dialects.ollama.logprobs import Logprob, of_ollama
+from mrproxy.dialects.unreadable import UNREADABLE
 
 _REASONS = {
     FinishReason.LENGTH: b'"length"',

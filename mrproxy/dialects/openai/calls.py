@@ -13,8 +13,7 @@ their own (poolsideai/pool#9), and names are repeated (LMDeploy#3412 compares en
 import msgspec
 
 from mrproxy.canonical.deltas import Delta, ToolCallArguments, ToolCallBegin
-
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnicodeEncodeError)
+from mrproxy.dialects.unreadable import UNREADABLE
 
 
 class Function(msgspec.Struct, gc=False):
@@ -51,7 +50,7 @@ class Call:
         self.pieces = ["".join(self.pieces)]
         try:
             msgspec.json.decode(self.pieces[0])
-        except _UNREADABLE:
+        except UNREADABLE:
             return False
         return True
 

@@ -21,7 +21,6 @@ from mrproxy.dialects.codec import AnswerContext, Encoded, Target
 from mrproxy.dialects.openai.completions import read_inputs
 from mrproxy.dialects.openai.engines import engine_of
 from mrproxy.dialects.openai.fields import (
-    UNREADABLE,
     decode,
     ignore,
     invalid,
@@ -32,6 +31,7 @@ from mrproxy.dialects.openai.fields import (
 )
 from mrproxy.dialects.openai.sampling import write_engine_wishes
 from mrproxy.dialects.openai.tokens import read_report
+from mrproxy.dialects.unreadable import UNREADABLE
 
 # vLLM: cut the input to what the model takes.
 _TO_THE_MODELS_LENGTH = -1

@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import msgspec
 
+from mrproxy.dialects.unreadable import UNREADABLE
 from mrproxy.errors import ClientError, Code
 
 T = TypeVar("T")
 
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 # Top-level fields of Ollama's, Anthropic's and the Responses API that no engine with OpenAI's dialect reads (ollama
 # docs/api.md, Anthropic Messages reference, OpenAI Responses reference, 2026). Names that they share are not here.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from mrproxy.canonical.deltas import Delta, Logprobs
-from mrproxy.dialects.openai.fields import UNREADABLE
+from mrproxy.dialects.unreadable import UNREADABLE
 
 _lists = msgspec.json.Decoder(dict[str, list[msgspec.Raw] | None])
 

@@ -12,12 +12,12 @@ from typing import Protocol
 import msgspec
 
 from mrproxy.canonical.deltas import Begin, Delta, End, Failure, Finish, FinishReason, Report
-from mrproxy.dialects.openai.fields import UNREADABLE
 from mrproxy.dialects.openai.sse import MAX_HELD_BYTES, Alien, SseReader
 from mrproxy.dialects.openai.tokens import read_report
+from mrproxy.dialects.unreadable import UNREADABLE
 
 ENDED_EARLY = "the engine's answer ended early"
-_UNREADABLE = "the engine sent what cannot be read as an answer"
+_STRANGE = "the engine sent what cannot be read as an answer"
 
 _REASONS = {
     "stop": FinishReason.STOP,
@@ -172,7 +172,7 @@ class EventStream:
             except BrokenAnswer as exc:
                 deltas.append(Failure(str(exc)))
             except UNREADABLE:
-                deltas.append(Failure(_UNREADABLE))
+                deltas.append(Failure(_STRANGE))
             else:
                 continue
             self._is_over = True
@@ -233,5 +233,5 @@ class Document:
         except BrokenAnswer as exc:
             deltas.append(Failure(str(exc)))
         except UNREADABLE:
-            deltas.append(Failure(_UNREADABLE if body.strip() else ENDED_EARLY))
+            deltas.append(Failure(_STRANGE if body.strip() else ENDED_EARLY))
         return deltas

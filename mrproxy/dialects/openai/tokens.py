@@ -9,10 +9,10 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from mrproxy.canonical.deltas import TokenReport
+from mrproxy.dialects.unreadable import UNREADABLE
 
 # Whatever an engine says, the ledger and the journal get a number that fits them.
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NS_PER_MS = 1_000_000
 
 
@@ -75,7 +75,7 @@ def _read(decoder: msgspec.json.Decoder[_T], value: msgspec.Raw) -> _T | None:
         return None
     try:
         return decoder.decode(value)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 

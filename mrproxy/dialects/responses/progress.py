@@ -18,6 +18,7 @@ from mrproxy.dialects.responses.documents import (
 )
 from mrproxy.dialects.responses.items import REDACTED, SIGNED
 from mrproxy.dialects.responses.turns import AssistantTurn
+from mrproxy.dialects.unreadable import UNREADABLE
 
 IN_PROGRESS, COMPLETED, INCOMPLETE = "in_progress", "completed", "incomplete"
 
@@ -129,7 +130,7 @@ class CallInProgress:
         """Its arguments are an object, to which nothing can be added."""
         try:
             _object.decode(self.arguments.encode())
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except UNREADABLE:
             return False
         return True
 
@@ -138,7 +139,7 @@ def read_logprobs(given: Logprobs) -> list[TokenLogprob]:
     """Chat completions' `logprobs` object as Responses has it; nothing if it is something else."""
     try:
         tokens = _logprobs.decode(given.content).content or []
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return []
     return [
         TokenLogprob(

@@ -8,6 +8,7 @@ from typing import NoReturn, TypeVar
 
 import msgspec
 
+from mrproxy.dialects.unreadable import UNREADABLE
 from mrproxy.errors import ClientError, Code
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ def read(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw, place: str
         return decoder.decode(data)
     except msgspec.ValidationError as exc:
         _refuse(str(exc), place)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise ClientError(Code.INVALID_JSON, f"the body is not valid JSON: {exc}") from None
 
 

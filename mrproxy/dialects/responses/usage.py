@@ -10,7 +10,8 @@ import msgspec
 
 from mrproxy.canonical.exchange import Usage
 from mrproxy.dialects.event_tap import EventTap
-from mrproxy.dialects.usage import UNREADABLE, Count, event_data, search_count
+from mrproxy.dialects.unreadable import UNREADABLE
+from mrproxy.dialects.usage import Count, event_data, search_count
 
 # After `usage` come at most a user's name and 16 pairs of metadata of 64 and 512 characters.
 _END_BYTES = 16384
