@@ -8,14 +8,14 @@ Theory of operation:
 3. The database may be slow, gone, full or damaged: the journal keeps everything. One error is logged when it begins,
    one line when it is over, and in between it is tried again after 1 s, 2 s, … 30 s.
 4. Nothing that a client or an engine says can make a record that the database refuses: `rows.py`.
-5. Sums and costs are written with the records that they are of: `usage.py`.
+5. Sums and costs are written with the records that they are of (`usage.py`), and when keys were last used.
 
 Read next: `mrproxy/link/journal.py` (`Tail`); `positions.py`; `retention.py`, which removes what is here.
 """
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -27,6 +27,7 @@ from mrproxy.clock import Clock
 from mrproxy.link.journal import Position, Tail, segments
 from mrproxy.storage.database import Database
 from mrproxy.storage.outage import ANSWER_SECONDS, FAILURES, Outage, StorageLog
+from mrproxy.storage.people.keys import touch_last_used
 from mrproxy.storage.positions import PositionMoved, load_positions, move_position, read_journal_id
 from mrproxy.storage.rows import COLUMNS, Row, Value, row_of
 from mrproxy.storage.schema import records
@@ -37,7 +38,11 @@ BATCH_RECORDS = 2000
 # Without traffic nobody would notice that the database is gone.
 IDLE_CHECK_SECONDS = 5.0
 
+# How exactly it is known when a key was last used.
+TOUCH_SECONDS = 60.0
+
 _LOOKUP_ROWS = 500
+_KEY_ID, _STARTED = COLUMNS.index("key_id"), COLUMNS.index("started_utc")
 SQLITE = sqlite.dialect(paramstyle="qmark")
 # Mean size of a record on disk until the first batch has shown what it is here.
 _USUAL_RECORD_BYTES = 250.0
@@ -60,7 +65,8 @@ class IngestStatistics:
 class Batch:
     """What one transaction takes over, and from where to where it brings the positions.
 
-    `is_doubtful`: the positions were lost, so some of it may stand in the table already.
+    `is_doubtful`: the positions were lost, so some of it may stand in the table already. `touched`: keys and when they
+    were last used, of those of which it is worth saying.
     """
 
     rows: list[Row]
@@ -70,6 +76,7 @@ class Batch:
     torn_segments: int = 0
     damaged_records: int = 0
     is_doubtful: bool = False
+    touched: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def moved(self) -> list[str]:
@@ -102,6 +109,7 @@ class Ingestion:
         self._outage = Outage(log, "records are not stored", "records are stored again")
         self._records = self._torn_segments = self._damaged_records = 0
         self._record_bytes = _USUAL_RECORD_BYTES
+        self._touched: dict[str, float] = {}
         self._caught_up_at = trio.current_time()
         self._reading = trio.CapacityLimiter(1)
 
@@ -198,7 +206,14 @@ class Ingestion:
         rows = [row_of(record, now_utc) for record in tail.poll(BATCH_RECORDS)]
         read_bytes = bytes_between(self.positions, tail.positions)
         return Batch(
-            rows, self._stored, tail.positions, read_bytes, tail.torn_segments, tail.damaged_records, self._is_doubtful
+            rows,
+            self._stored,
+            tail.positions,
+            read_bytes,
+            tail.torn_segments,
+            tail.damaged_records,
+            self._is_doubtful,
+            last_used(rows, self._touched),
         )
 
     def _take_over(self, batch: Batch, began_at: float) -> None:
@@ -206,6 +221,7 @@ class Ingestion:
             self._record_bytes = batch.read_bytes / len(batch.rows) or self._record_bytes
         self.positions = self._stored = dict(batch.after)
         self._are_positions_known = True
+        self._touched.update(batch.touched)
         self._records += len(batch.rows)
         self._torn_segments += batch.torn_segments
         self._damaged_records += batch.damaged_records
@@ -227,6 +243,18 @@ def bytes_between(before: Mapping[str, Position], after: Mapping[str, Position])
     return sum(position.offset - starts[worker].offset for worker, position in after.items())
 
 
+def last_used(rows: list[Row], touched: Mapping[str, float]) -> dict[str, float]:
+    """When each key was used last, where that is TOUCH_SECONDS later than what the table of keys says already."""
+    found: dict[str, float] = {}
+    for row in rows:
+        key_id, started_utc = row[_KEY_ID], row[_STARTED]
+        assert isinstance(key_id, str)
+        assert isinstance(started_utc, float)
+        if started_utc >= found.get(key_id, touched.get(key_id, -TOUCH_SECONDS) + TOUCH_SECONDS):
+            found[key_id] = started_utc
+    return found
+
+
 INSERT_ROW = str(insert(records).values({name: bindparam(name) for name in COLUMNS}).compile(dialect=SQLITE))
 
 
@@ -240,6 +268,8 @@ async def store(connection: AsyncConnection, batch: Batch, journal_id: str) -> N
         before, after = batch.before.get(worker), batch.after[worker]
         await move_position(connection, f"{journal_id}/{worker}", before, after, counts[worker])
     rows = await missing(connection, batch.rows) if batch.is_doubtful else batch.rows
+    if batch.touched:
+        await touch_last_used(connection, batch.touched)
     if rows:
         rows = priced(rows, await load_prices(connection))
         await insert_rows(connection, rows)

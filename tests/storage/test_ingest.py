@@ -17,8 +17,9 @@ from mrproxy.storage.database import Database
 from mrproxy.storage.failures import DatabaseFull, DatabaseUnavailable
 from mrproxy.storage.ingest import Ingestion
 from mrproxy.storage.positions import PositionMoved
-from mrproxy.storage.rows import COLUMNS
+from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import ingest_positions, records
+from mrproxy.storage.schema_people import api_keys
 from mrproxy.storage.urls import Location
 from mrproxy.storage.usage import KEYS, SUMS, models, sums_of, usage_daily
 from tests.fakes.log import MemoryLog
@@ -472,3 +473,29 @@ async def test_costs_stand_in_records_and_sums_and_follow_the_price_of_the_momen
         await ingestion.ingest_to_end()
     assert await database.read(costs) == [None, 300, 0]
     assert await summed(database) == await sums_of_table(database)
+
+
+async def test_a_keys_last_use_is_known_to_the_minute(journal, writer, database):
+    async def make_key(connection: AsyncConnection) -> None:
+        made = {"key_id": "k-1", "digest": "d", "prefix": "mr_", "name": "n", "created_utc": 0.0, "updated_utc": 0.0}
+        await connection.execute(insert(api_keys).values(made))
+
+    async def seen(connection: AsyncConnection) -> float | None:
+        return (await connection.execute(select(api_keys.c.last_used_utc))).scalar_one()
+
+    await database.transact(make_key)
+    ingestion = ingestion_of(journal, database)
+    found = []
+    for moments in ([1000.0, 1010.0, 1005.0], [1050.0], [1069.0], [1070.0], [1200.0, 1100.0], [5.0]):
+        writer.append_all([a_record(started_utc=moment) for moment in moments])
+        writer.append(a_record(started_utc=1.0, key_id="configured"))
+        await ingestion.ingest_to_end()
+        found.append(await database.read(seen))
+    assert found == [1010.0, 1010.0, 1010.0, 1070.0, 1200.0, 1200.0]
+
+
+def test_a_key_is_touched_once_a_batch_and_only_when_a_minute_has_passed():
+    rows = [row_of(a_record(key_id=key, started_utc=at), 0.0) for key, at in (("a", 5.0), ("a", 90.0), ("b", 59.9))]
+    assert ingest.last_used(rows, {}) == {"a": 90.0, "b": 59.9}
+    assert ingest.last_used(rows, {"a": 30.0, "b": 0.0}) == {"a": 90.0}
+    assert ingest.last_used(rows, {"a": 30.1, "b": 0.0}) == {}
