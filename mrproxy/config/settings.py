@@ -15,6 +15,7 @@ from mrproxy.config.tables import Backend, Group, Key, Oidc, User
 COOKIE_SECURE = ("auto", "always", "never")
 SCHEDULERS = ("wdrr", "fifo")
 PLACEMENTS = ("least_load", "latency", "metrics", "round_robin", "affinity")
+LIMIT_MODES = ("enforce", "shadow")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 PROMPT_COUNTS = ("estimate", "tokenizer", "always")
 
@@ -158,6 +159,15 @@ class Settings:
     )
     cors_allow_origin: str = setting(
         "*", About(DOOR, "`Access-Control-Allow-Origin` of answers; empty sends none.", precedent="vLLM sends *")
+    )
+
+    limits: str = setting(
+        "enforce",
+        About(
+            DOOR,
+            "Of keys, users and groups: `enforce` refuses what is over one; `shadow` counts it, serves it and warns.",
+            choices=LIMIT_MODES,
+        ),
     )
 
     scheduler: str = setting(
@@ -363,6 +373,29 @@ class Settings:
         0.0,
         About(STORE, "How long the database keeps a request's record; 0 is for ever.", "days", minimum=0, restart=True),
     )
+    bodies_keep_days: float = setting(
+        7.0,
+        About(
+            STORE,
+            "How long prompts and answers are kept where they are captured, in the database and on their way there; "
+            "0 is for ever.",
+            "days",
+            precedent="what is captured for debugging is of no use for longer, and it is people's",
+            minimum=0,
+            restart=True,
+        ),
+    )
+    usage_keep_days: float = setting(
+        0.0,
+        About(
+            STORE,
+            "How long the sums of usage by day are kept; 0 is for ever.",
+            "days",
+            precedent="a day of 1,000 users is some thousand short rows",
+            minimum=0,
+            restart=True,
+        ),
+    )
 
     bootstrap_api_key: str = setting(
         "", About(WHO, "A key of group `admin` that is valid from the start, for scripts and containers.", secret=True)
@@ -382,7 +415,8 @@ class Settings:
         About(
             WHO,
             "Addresses or networks (`10.0.0.0/8`, several separated by commas) of proxies before the gateway whose "
-            "`X-Forwarded-For` and `X-Forwarded-Proto` are believed in sign-in and administration.",
+            "`X-Forwarded-For` and `X-Forwarded-Proto` are believed: by sign-in, administration, keys bound to "
+            "addresses, and the journal.",
             precedent="nginx set_real_ip_from",
             restart=True,
         ),
