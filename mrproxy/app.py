@@ -129,6 +129,7 @@ async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.E
     """Whether the database is there or not: `ingestion` waits for it. Raises ConfigError for a URL that is none."""
     # Imported here: a worker starts through this module as well, and has no use for 20 MB of SQLAlchemy.
     from mrproxy.storage.bridge import open_bridge
+    from mrproxy.storage.captures import CaptureIngestion
     from mrproxy.storage.database import open_database
     from mrproxy.storage.ingest import Ingestion
     from mrproxy.storage.migrate import prepare
@@ -140,15 +141,23 @@ async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.E
     location, journal = locate(database_url, data_dir), data_dir / "journal"
     async with open_bridge() as bridge, open_database(location, bridge) as database:
         ingestion = Ingestion(journal, database, utc_now, log, partial(prepare, database))
-        keep = Keep(settings.journal_keep_seconds, settings.records_keep_days)
+        captures = CaptureIngestion(journal, database, log)
+        keep = Keep(
+            settings.journal_keep_seconds,
+            settings.records_keep_days,
+            settings.bodies_keep_days,
+            settings.usage_keep_days,
+        )
         retention = Retention(journal, ingestion, database, keep, utc_now, log)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ingestion.run, name="ingestion")
+            nursery.start_soon(captures.run, name="captured bodies")
             nursery.start_soon(retention.run, name="retention")
             await serve_control(settings, data_dir, drain=drain, log=log, storage=ingestion.statistics)
             nursery.cancel_scope.cancel(reason="served")
         with trio.move_on_after(_LAST_BATCHES_SECONDS):  # the workers have ended before: then nothing is missing
             await ingestion.ingest_to_end()
+            await captures.take_to_end()
 
 
 async def _drain_on_signal(drain: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
