@@ -147,6 +147,13 @@ def test_messages_are_counted_by_their_own_route(kind: str) -> None:
     assert read(200, b'{"input_tokens":9}') == 9
 
 
+def test_pictures_in_messages_are_left_to_anthropic() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "http://x/y.png"}}
+    messages = [{"role": "user", "content": [image]}]
+    asked_of = [kind for kind in KINDS if first_question(sent(kind, "/v1/messages", model="m", messages=messages))]
+    assert asked_of == ["anthropic"]
+
+
 # The same again
 
 
