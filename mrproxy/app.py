@@ -29,6 +29,7 @@ import trio
 
 from mrproxy.accept.client import Client
 from mrproxy.accept.door import Door
+from mrproxy.archive import Archive
 from mrproxy.clock import utc_now
 from mrproxy.commands import Commands
 from mrproxy.config import ConfigError, Settings, variable_of
@@ -37,15 +38,19 @@ from mrproxy.counters import Counters
 from mrproxy.dialects.responses.store import ResponseStore
 from mrproxy.errors import Code
 from mrproxy.express import ExpressWay
+from mrproxy.following import Follower, free
 from mrproxy.forwarding import ControlUplink
 from mrproxy.identity.callers import Identity
 from mrproxy.images import open_images
-from mrproxy.ledger.entry import Ledger
+from mrproxy.ledger.ledger import Ledger
 from mrproxy.ledger.spent import read_spent
+from mrproxy.ledger.sums import Calendar, month_in_force
 from mrproxy.lifecycle import serve_connection
 from mrproxy.link.capture import CaptureWriter
+from mrproxy.link.catalogue import Catalogue
 from mrproxy.link.journal import Writer
 from mrproxy.link.snapshot import Snapshot, SnapshotError, read
+from mrproxy.link.spool import SpoolWriter
 from mrproxy.provision import DataDirectory, open_data_directory, read_secret
 from mrproxy.scheduler.cost import CostModel
 from mrproxy.scheduler.fifo import Fifo
@@ -68,17 +73,20 @@ _GOODBYE_SECONDS = 2.0
 # And for engines to say how long the prompts of what was cut off are; what is asked then is settled by an estimate.
 _LAST_QUESTIONS_SECONDS = 2.0
 _FORGET_SECONDS = 60.0
+# Four looks cost 20 µs a second.
+_LOOK_SECONDS = 0.25
 # What is not in the database by then is taken over at the next start.
 _LAST_BATCHES_SECONDS = 1.0
 
 
 def run_worker(snapshot_path: Path, *, name: str, listen_fd: int) -> None:
     """The relay plane: one process, one thread, one loop. Returns when it has drained."""
-    snapshot = read(snapshot_path)
-    log = opened_log(f"worker {name}", snapshot.settings, snapshot_path.parent)
+    follower = Follower(snapshot_path)
+    catalogue = follower.first()
+    log = opened_log(f"worker {name}", catalogue.head.settings, snapshot_path.parent)
     listener = socket.socket(fileno=listen_fd)
     listener.setblocking(False)
-    trio.run(Worker(name, snapshot_path, snapshot, listener, log).run)
+    trio.run(Worker(name, follower, catalogue, listener, log).run)
 
 
 def run_control(snapshot_path: Path) -> None:
@@ -171,17 +179,20 @@ async def _drain_on_signal(drain: trio.Event, *, task_status: trio.TaskStatus[No
 class Worker:
     """One relay process: its stages, built once, and its task tree."""
 
-    def __init__(self, name: str, snapshot_path: Path, snapshot: Snapshot, listener: socket.socket, log: Log) -> None:
-        settings = snapshot.settings
+    def __init__(self, name: str, follower: Follower, catalogue: Catalogue, listener: socket.socket, log: Log) -> None:
+        settings = catalogue.head.settings
         self._name = name
-        self._snapshot_path = snapshot_path
-        self._snapshot = snapshot
+        self._follower = follower
+        self._taking_over = trio.Lock()  # the file is looked at by several: each new one is taken over once
+        self._has_other_backends = trio.Event()
+        self._catalogue = catalogue
         self._listener = listener
         # Accepted sockets inherit it. The kernel doubles what it is given, and would let a slow reader have 4 MiB.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.client_send_buffer_bytes // 2)
         self._log = log
         self._drain = trio.Event()
-        self._directory: DataDirectory = open_data_directory(str(snapshot_path.parent))
+        self._directory: DataDirectory = open_data_directory(str(follower.path.parent))
+        ledger, self._calendar = _ledger(self._directory)
         counters = Counters()
         poller = Poller(self._source_crashed)
         registry = Registry(counters, poller, self._crashed)
@@ -192,7 +203,7 @@ class Worker:
             counters=counters,
             poller=poller,
             identity=Identity(read_secret(self._directory), utc_now),
-            ledger=_ledger(self._directory),
+            ledger=ledger,
             costs=CostModel(),
             scheduler=Scheduler(_discipline(settings), placement_policy(settings.placement), registry, settings),
             registry=registry,
@@ -213,10 +224,15 @@ class Worker:
         )
         self._captures = CaptureWriter(self._directory.journal, name, settings.journal_segment_bytes)
         self._capture_as_set(settings)
+        if settings.records:
+            spool = SpoolWriter(self._directory.journal, name, settings.journal_segment_bytes)
+            stages.archive = Archive(
+                str(self._directory.control_socket), spool, utc_now, settings.response_keep_seconds
+            )
         registry.changed = stages.scheduler.capacity_changed
         poller.after_batch = stages.flush
         self._door = Door(settings, counters, poller, self._serve, self._crashed, ExpressWay(stages).take)
-        self._commands = Commands(stages, self._door, lambda: self._snapshot.generation, self._reload)
+        self._commands = Commands(stages, self._door, lambda: self._catalogue.head.generation, self._reload)
         self._commands_door = Door(settings, Counters(), poller, self._commands.serve_connection, self._crashed)
 
     def _serve(self, client: Client) -> Coroutine[object, Any, None]:
@@ -241,22 +257,25 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until SIGTERM, drain, and return."""
-        stages, snapshot = self._stages, self._snapshot
-        stages.retry_budget = RetryBudget(snapshot.settings.retry_budget_percent, trio.current_time())
-        stages.identity.load(snapshot)
-        stages.ledger.load(snapshot.keys, snapshot.users, trio.current_time())
+        stages, catalogue = self._stages, self._catalogue
+        backends, settings = catalogue.head.backends, catalogue.head.settings
+        stages.retry_budget = RetryBudget(settings.retry_budget_percent, trio.current_time())
+        stages.identity.load(catalogue)
+        stages.ledger.load(catalogue)
         async with stages.images, trio.open_nursery() as nursery:
             await nursery.start(self._obey_signals, name="signals")
             await nursery.start(stages.poller.run, name="poller")
             await nursery.start(stages.control.run, name="control uplink")
-            await nursery.start(stages.registry.run, snapshot.backends, snapshot.settings, name="registry")
+            await nursery.start(stages.registry.run, backends, settings, name="registry")
+            nursery.start_soon(self._follow, name="snapshot")
+            nursery.start_soon(self._follow_backends, name="backends")
             nursery.start_soon(self._watch_lag, name="loop lag")
             nursery.start_soon(self._forget_responses, name="stored responses")
             with self._command_socket() as commands:
                 door = partial(self._commands_door.run, [commands], trio.Event(), None)
                 await nursery.start(door, name="commands")
                 settle_garbage()
-                self._log.info("worker serves", backends=len(snapshot.backends), keys=len(snapshot.keys))
+                self._log.info("worker serves", backends=len(backends), keys=catalogue.key_count)
                 await self._serve_until_drained()
                 with trio.move_on_after(_LAST_QUESTIONS_SECONDS):
                     await stages.registry.wait_settled()
@@ -264,12 +283,14 @@ class Worker:
         stages.flush()
         stages.journal.close()
         self._captures.close()
+        if stages.archive is not None:
+            stages.archive.spool.close()
         self._log.info("worker ended", requests=sum(stages.counters.requests.values()))
 
     async def _serve_until_drained(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_drain, nursery.cancel_scope, name="drain deadline")
-            await self._door.run([self._listener], self._drain, _tls(self._snapshot.settings))
+            await self._door.run([self._listener], self._drain, _tls(self._stages.settings))
             nursery.cancel_scope.cancel(reason="drained")
 
     async def _end_drain(self, everything: trio.CancelScope) -> None:
@@ -296,26 +317,62 @@ class Worker:
                 else:
                     self._drain.set()
 
+    async def _follow(self) -> None:
+        """A key that was revoked must not be good for a second more; and a month begins when it begins."""
+        while True:
+            to_month_end = self._calendar.ends_utc - utc_now()
+            await trio.sleep(min(_LOOK_SECONDS, max(0.0, to_month_end)))
+            if self._calendar.turn(utc_now()):
+                self._stages.ledger.begin_month()
+            await self._look()
+
     async def _reload(self) -> str:
         """Take over the snapshot on disk, all of it or nothing; the reason why not, or an empty text."""
-        try:
-            snapshot = read(self._snapshot_path)
-        except SnapshotError as exc:
-            self._log.error("reload refused", reason=str(exc))
-            return str(exc)
-        stages, settings = self._stages, snapshot.settings
-        self._snapshot = snapshot
+        await self._look()
+        if not self._follower.problem:
+            head = self._catalogue.head
+            await self._stages.registry.apply(head.backends, head.settings)
+        return self._follower.problem
+
+    async def _look(self) -> None:
+        async with self._taking_over:
+            try:
+                catalogue = await self._follower.look()
+            except SnapshotError as exc:
+                self._log.error("reload refused", reason=str(exc))
+                return
+            if catalogue is not None:
+                former, self._catalogue = self._catalogue, catalogue
+                self._take_over(former.head)
+                await free(former)
+
+    def _take_over(self, former: Snapshot) -> None:
+        """At once, but for backends that are new: they are asked first what they have."""
+        stages, head = self._stages, self._catalogue.head
+        stages.identity.load(self._catalogue)
+        stages.ledger.load(self._catalogue)
+        if head.settings != former.settings:
+            self._apply(head.settings)
+        if (head.backends, head.settings) != (former.backends, former.settings):
+            self._has_other_backends.set()
+        self._log.info("reloaded", generation=head.generation, keys=self._catalogue.key_count)
+
+    def _apply(self, settings: Settings) -> None:
+        stages = self._stages
         self._log = self._log.at_level(settings.log_level)
         stages.settings = settings
         self._capture_as_set(settings)
         stages.scheduler.settings = settings
         stages.control.pump.pace = settings
-        stages.identity.load(snapshot)
-        stages.ledger.load(snapshot.keys, snapshot.users, trio.current_time())
         self._door.apply(settings)
-        await stages.registry.apply(snapshot.backends, settings)
-        self._log.info("reloaded", generation=snapshot.generation, backends=len(snapshot.backends))
-        return ""
+
+    async def _follow_backends(self) -> None:
+        """Beside the snapshot's own task: keys that were revoked do not wait for an engine that does not answer."""
+        while True:
+            await self._has_other_backends.wait()
+            self._has_other_backends = trio.Event()
+            head = self._catalogue.head
+            await self._stages.registry.apply(head.backends, head.settings)
 
     def _capture_as_set(self, settings: Settings) -> None:
         self._stages.captures = self._captures if settings.capture_bodies else None
@@ -362,12 +419,13 @@ def settle_garbage() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
-def _ledger(directory: DataDirectory) -> Ledger:
-    """With what was spent before this process began."""
+def _ledger(directory: DataDirectory) -> tuple[Ledger, Calendar]:
+    """With what was spent before this process began, and the month that its budgets are of."""
     spent = read_spent(directory.journal)
     with suppress(OSError):  # it only makes the next start shorter, and a full disk must not prevent this one
         spent.save()
-    return Ledger(spent.by_key_id, spent.by_user)
+    month = month_in_force(utc_now(), spent.months)
+    return Ledger(spent.lifetime, spent.months.get(month)), Calendar(month)
 
 
 def _discipline(settings: Settings) -> Discipline:

@@ -90,6 +90,7 @@ class Commands:
             }
             | ({} if captures is None else {"captures_total": captures.written, "captures_lost_total": captures.lost}),
             "refused": counters.refused,
+            "limit_shadow": counters.limit_shadow,
             "usage_states": counters.usage_states,
             "gauges": {
                 "in_flight": sum(backend.in_flight for backend in backends),

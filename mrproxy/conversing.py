@@ -59,7 +59,7 @@ _READING = frozenset({Operation.GET_CONVERSATION, Operation.LIST_ITEMS, Operatio
 
 async def converse(client: Client, head: Head, exchange: Exchange, stages: Stages) -> None:
     """Raises ProxyError and Departed."""
-    caller = stages.identity.identify(head.credential)
+    caller = stages.identify(client, head)
     client.keep_head(head)
     body = await client.read_body(head, min(MAX_BODY_BYTES, client.settings.max_body_bytes))
     client.begin()
@@ -67,7 +67,7 @@ async def converse(client: Client, head: Head, exchange: Exchange, stages: Stage
     if archive is None:
         raise ClientError(Code.NOT_IMPLEMENTED, "this gateway has no database, so it has no conversations")
     now, is_reading = stages.poller.clock(), head.route.operation in _READING
-    with nullcontext() if is_reading else stages.ledger.open_entry(caller, 0, now) as entry:
+    with nullcontext() if is_reading else stages.open_entry(caller, 0, exchange, now)[0] as entry:
         answer = await _answered(client, head, body, caller, archive, stages)
         if entry is not None:
             entry.settle(0, 0)

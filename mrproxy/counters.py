@@ -71,6 +71,7 @@ class Counters:
         "event_loop_lag_seconds",
         "event_loop_lag_worst_seconds",
         "inter_token",
+        "limit_shadow",
         "prompt_tokens",
         "queue_wait",
         "refused",
@@ -89,6 +90,7 @@ class Counters:
         # (dialect, model, backend, status) -> count
         self.requests: dict[tuple[str, str, str, int], int] = {}
         self.refused: dict[str, int] = {}
+        self.limit_shadow: dict[str, int] = {}  # what would have been refused, were limits enforced
         self.usage_states: dict[str, int] = {}
         self.queue_wait = Histogram()
         self.ttft = Histogram()
@@ -113,6 +115,9 @@ class Counters:
 
     def count_refused(self, code: str) -> None:
         self.refused[code] = self.refused.get(code, 0) + 1
+
+    def count_shadow(self, code: str) -> None:
+        self.limit_shadow[code] = self.limit_shadow.get(code, 0) + 1
 
     def count_exchange(self, exchange: Ended, ended_at: float) -> None:
         """Everything that a finished request adds. `Histogram.observe` stands in place: it is every request's path."""

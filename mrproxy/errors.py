@@ -37,6 +37,8 @@ class Code(enum.StrEnum):
     MISSING_KEY = "missing_key"
     INVALID_KEY = "invalid_key"
     EXPIRED_KEY = "expired_key"
+    SCOPE_FORBIDDEN = "scope_forbidden"
+    ADDRESS_FORBIDDEN = "address_forbidden"
     MODEL_FORBIDDEN = "model_forbidden"
     MODEL_NOT_FOUND = "model_not_found"
     REQUEST_LIMIT = "request_limit"
@@ -61,6 +63,10 @@ class Code(enum.StrEnum):
     INTERNAL = "internal_error"
 
 
+# What the ledger refuses: these mend themselves, or an administrator mends them; the request is as good as any.
+LIMITS = frozenset({Code.REQUEST_LIMIT, Code.TOKEN_LIMIT, Code.CONCURRENCY_LIMIT, Code.BUDGET_EXHAUSTED})
+
+
 def status_of(code: Code) -> int:
     """The HTTP status of an error code; a new code cannot forget its status."""
     match code:
@@ -68,7 +74,7 @@ def status_of(code: Code) -> int:
             return 400
         case Code.MISSING_KEY | Code.INVALID_KEY | Code.EXPIRED_KEY:
             return 401
-        case Code.MODEL_FORBIDDEN:
+        case Code.MODEL_FORBIDDEN | Code.SCOPE_FORBIDDEN | Code.ADDRESS_FORBIDDEN:
             return 403
         case Code.UNKNOWN_ROUTE | Code.MODEL_NOT_FOUND:
             return 404

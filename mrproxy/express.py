@@ -43,7 +43,7 @@ class ExpressWay:
         """The stages, in their order; false leaves everything as it was."""
         stages = self._stages
         caller = stages.identity.known.get(head.credential)
-        if caller is None or caller.expires_utc is not None or caller.models is not None:
+        if caller is None or not caller.is_plain:
             return False
         route = head.route
         try:
@@ -59,7 +59,7 @@ class ExpressWay:
         now = stages.poller.clock()
         tokens = stages.costs.estimate(pool.model, request.prompt_bytes, request.max_tokens)
         try:
-            entry = stages.ledger.open_entry(caller, tokens, now)
+            entry = stages.ledger.open_entry(caller, tokens, now, pool.model)
         except Refused:
             return False
         job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)

@@ -78,7 +78,7 @@ async def forward(client: Client, head: Head, exchange: Exchange, uplink: Contro
     body = await client.read_body(head, _MAX_BODY_BYTES)
     client.begin()
     uplink.pump.counters.control_forwards += 1
-    origin = origin_of(client.address, uplink.is_tls, head.http.headers, uplink.trusted)
+    origin = origin_of(client.peer_address, uplink.is_tls, head.http.headers, uplink.trusted)
     payload = _request(head, body, exchange.request_id, *origin)
     exchange.answer_lines = lines
     relay, outcome = await _exchange(client, head, exchange, uplink, payload)

@@ -97,7 +97,7 @@ async def serve(client: Client, head: Head, stages: Stages, begun: Attempts | No
 async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, begun: Attempts | None = None) -> None:
     """A request that a backend answers. `begun`: all that stands before the attempts was done by express.py."""
     dialect, operation = head.route.dialect, head.route.operation
-    caller = begun.caller if begun is not None else stages.identity.identify(head.credential)  # before the body
+    caller = begun.caller if begun is not None else stages.identify(client, head)  # before the body
     client.keep_head(head)
     try:
         if begun is not None:
@@ -121,8 +121,9 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
         exchange.model, exchange.streams = pool.model, request.streams
         now = exchange.started_at
         tokens = stages.estimate(pool.model, request, operation)
-        with stages.ledger.open_entry(caller, tokens, now) as entry:  # 429 here; settled or refunded on every exit
-            exchange.answer_lines = stages.answer_lines(head, exchange, stages.ledger.ratelimit_headers(caller, now))
+        entry, limits = stages.open_entry(caller, tokens, exchange, now)  # 429 here
+        with entry:  # settled or refunded on every exit
+            exchange.answer_lines = stages.answer_lines(head, exchange, limits)
             if isinstance(request, ResponsesAsk) and request.needs_recall:
                 await recall(client, request, caller.flow_id, stages)
             job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)

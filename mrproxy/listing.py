@@ -41,7 +41,7 @@ async def answer_locally(client: Client, head: Head, exchange: Exchange, stages:
     allowed: frozenset[str] | None = None
     owner = ""
     if operation not in _OPEN:
-        caller = stages.identity.identify(head.credential)
+        caller = stages.identify(client, head)
         allowed, owner = caller.models, caller.flow_id
         client.keep_head(head)
     if not client.skip_body(head):  # nothing here takes a body, and nobody may make us keep one

@@ -177,7 +177,10 @@ class Settlement:
         exchange.usage_state = state
         if state is not UsageState.ABSENT:
             exchange.usage = usage
-        tokens = self.entry.settle(*usage)
+        entry = self.entry
+        tokens = entry.settle(*usage)
+        if entry.charged_tokens is not None:
+            exchange.charged_tokens = entry.charged_tokens
         self.grant.release(tokens)
 
     def _estimated_prompt(self) -> int:
@@ -206,4 +209,5 @@ class LateSettlement:
             self.stages.costs.learn(exchange.model, self.prompt_bytes, prompt_tokens, None)
         exchange.usage, exchange.usage_state = usage, state
         self.entry.settle(*usage)
+        exchange.charged_tokens = self.entry.charged_tokens
         self.stages.record_late(exchange, self.caller, self.client_address, self.ended_at)

@@ -8,7 +8,9 @@ import os
 import zlib
 from dataclasses import dataclass, field
 
+from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
+from mrproxy.accept.proxied import origin_of
 from mrproxy.answers import answer_lines
 from mrproxy.archive import Archive
 from mrproxy.canonical.capture import Capture
@@ -19,10 +21,12 @@ from mrproxy.config import Settings
 from mrproxy.counters import Counters
 from mrproxy.dialects.anthropic import ANTHROPIC
 from mrproxy.dialects.responses.store import ResponseStore
+from mrproxy.errors import LIMITS, Refused
 from mrproxy.forwarding import ControlUplink
 from mrproxy.identity.callers import Caller, Identity
 from mrproxy.images import ImageFetcher
-from mrproxy.ledger.entry import Ledger
+from mrproxy.ledger.entry import Entry
+from mrproxy.ledger.ledger import Ledger
 from mrproxy.link.capture import CaptureWriter, captured_bodies
 from mrproxy.link.journal import Writer
 from mrproxy.link.records import JournalRecord
@@ -36,6 +40,7 @@ from mrproxy.upstream.retry_budget import RetryBudget
 # SDKs put the messages first; a system prompt that is shared is usually longer than this.
 _PREFIX_BYTES = 1024
 _NOTHING = Usage(None, None)
+SHADOW = "shadow"
 
 
 @dataclass(slots=True)
@@ -65,6 +70,14 @@ class Stages:
     # an X-Request-Id that is not a UUID.
     _id_prefix: bytes = field(default_factory=lambda: os.urandom(8).hex().encode())
 
+    def identify(self, client: Client, head: Head) -> Caller:
+        """Who asks, and from where: the client's address is the one that trusted proxies tell. Raises Refused."""
+        trusted = self.control.trusted
+        client.address = client.peer_address
+        if trusted:
+            client.address, _ = origin_of(client.peer_address, False, head.http.headers, trusted)
+        return self.identity.identify(head.credential, client.address)
+
     def open_exchange(self, head: Head, now: float) -> Exchange:
         """Begin a request's trace; the caller's own id if it sent one."""
         route = head.route
@@ -90,6 +103,21 @@ class Stages:
         if operation is Operation.SHOW:
             return 0
         return self.costs.estimate(model, request.prompt_bytes, request.max_tokens)
+
+    def open_entry(self, caller: Caller, tokens: int, exchange: Exchange, now: float) -> tuple[Entry, bytes]:
+        """The ledger's entry, and what the answer says of limits. Raises Refused, unless limits are only watched."""
+        model = exchange.model
+        try:
+            entry = self.ledger.open_entry(caller, tokens, now, model)
+        except Refused as refusal:
+            if self.settings.limits != SHADOW or refusal.code not in LIMITS:
+                raise
+            self.counters.count_shadow(refusal.code)
+            entry = self.ledger.open_in_shadow(caller, tokens, model)
+            # RFC 7234 §5.5: 299 is any lasting warning
+            warning = b'warning: 299 mrproxy "not enforced: %b"\r\n' % refusal.message.encode()
+            return entry, self.ledger.ratelimit_headers(caller, now) + warning
+        return entry, self.ledger.ratelimit_headers(caller, now)
 
     def answer_lines(self, head: Head, exchange: Exchange, limits: bytes) -> bytes:
         """The header lines that every answer to this request carries."""
@@ -170,6 +198,6 @@ def make_record(
         exchange.body_bytes,
         exchange.answer_bytes,
         client_address,
-        None,
+        exchange.charged_tokens,
         exchange.traceparent,
     )

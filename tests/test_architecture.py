@@ -42,7 +42,7 @@ LAYERS = (
     },
     {"storage", "telemetry"},
     {"control"},
-    {"app", "supervisor", "child", "provision", "discovery"},
+    {"app", "supervisor", "child", "provision", "discovery", "following"},
     {"cli", "__main__"},
 )
 SIBLINGS = (

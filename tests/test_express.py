@@ -138,7 +138,7 @@ async def test_a_full_backend_is_waited_for_the_ordinary_way(tmp_path: Path, exp
 async def test_a_revoked_key_stops_working_on_an_open_connection(tmp_path: Path, express: Watched) -> None:
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
         caller = await warmed(gateway)
-        path = gateway.worker._snapshot_path
+        path = gateway.worker._follower.path
         write(path, msgspec.structs.replace(read(path), keys=(), generation=2))
         assert await gateway.worker._reload() == ""
         assert (await ask(caller)).status == 401

@@ -46,13 +46,16 @@ Express = Callable[["Client", Head], bool]
 
 
 class Client:
-    """A connection. `is_busy` is true while a request is being served: then a departure ends the fiber."""
+    """A connection. `is_busy` is true while a request is being served: then a departure ends the fiber.
+
+    `address` is whom its last request came from: behind a trusted proxy another one than `peer_address`.
+    """
 
     __slots__ = (
         "_express", "_heads", "_idle_head", "_inbox", "_is_idle", "_last_head", "_poller", "_pushed_back", "_reader",
         "_writer", "address", "begun", "content_length", "deadline_at", "fiber",
-        "has_unread_body", "is_busy", "is_draining", "is_gone", "is_readable", "is_tunnel", "lagging", "requests",
-        "settings", "sock",
+        "has_unread_body", "is_busy", "is_draining", "is_gone", "is_readable", "is_tunnel", "lagging", "peer_address",
+        "requests", "settings", "sock",
     )  # fmt: skip
 
     def __init__(
@@ -66,7 +69,7 @@ class Client:
         express: Express | None = None,
     ) -> None:
         self.sock = sock
-        self.address = address
+        self.address = self.peer_address = address
         self.settings = settings
         self.fiber = fiber
         self.deadline_at = poller.clock() + settings.head_deadline_seconds

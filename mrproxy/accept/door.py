@@ -129,7 +129,7 @@ class Door:
     def _ended(self, client: Client, error: Exception | None) -> None:
         """The border of a connection."""
         self.clients.discard(client)
-        self._leave(client.address)
+        self._leave(client.peer_address)
         descriptor = client.sock.fileno()
         if descriptor >= 0:
             self._poller.unregister(descriptor)

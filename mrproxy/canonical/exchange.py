@@ -41,11 +41,12 @@ class Exchange:
     `answer_lines` are header lines (with CRLF) that go on every answer to it: its id, limits, CORS.
     `events` counts the stream events delivered, `answer_bytes` everything sent to the client, `head_bytes` its head.
     `traceparent` is the caller's trace context, checked; empty if it has none.
+    `charged_tokens`: what budgets are charged, where that is not what was used.
     `settles_later`: the engine is being asked how long the prompt was; until it has answered there is no record.
     """
 
     __slots__ = (
-        "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "capture", "code", "dialect", "events",
+        "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "capture", "charged_tokens", "code", "dialect", "events",
         "first_byte_at", "head_bytes", "is_early", "is_sent", "keep_alive", "lane", "model", "operation",
         "queue_seconds", "request_id", "sent_at", "settles_later", "started_at", "status", "streams", "traceparent",
         "usage", "usage_state",
@@ -64,6 +65,7 @@ class Exchange:
         self.queue_seconds = 0.0
         self.first_byte_at: float | None = None
         self.usage: Usage | None = None
+        self.charged_tokens: int | None = None
         self.usage_state = _ABSENT
         self.answer_lines = b""
         self.capture: Capture | None = None  # only while bodies are captured

@@ -1,4 +1,4 @@
-"""Shell. Who a key belongs to: digest → caller, from the snapshot, in memory.
+"""Shell. Who a key belongs to, and whether it may come here: digest → caller, from the snapshot, in memory.
 
 An unknown key costs one digest (1 µs) and one dict lookup: no body is read, nothing is written, nobody is asked.
 A key that was good is remembered by itself, so that the next request with it costs the lookup only; a reload forgets
@@ -8,18 +8,22 @@ all of them, which is how a revoked key stops working.
 from dataclasses import dataclass
 
 from mrproxy.clock import Clock
+from mrproxy.config.networks import Network, is_in, parse_address, readable_networks
 from mrproxy.errors import Code, Refused
 from mrproxy.identity.digest import digest_key
+from mrproxy.link.catalogue import Catalogue, catalogue_from
 from mrproxy.link.snapshot import KeySpec, Snapshot
 
-# The group of keys without a user.
-_NO_GROUP = "other"
+INFERENCE = "inference"
 _MISSING = "an API key is needed: 'Authorization: Bearer <key>' or 'X-API-Key: <key>'"
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated key and its user. `flow_id` is whose turn it is; `models` None allows all."""
+    """An authenticated key and its user. `flow_id` is whose turn it is; `models` None allows all.
+
+    `networks` None: it may come from anywhere. `is_plain`: of all these questions none has to be asked.
+    """
 
     key_id: str
     user: str
@@ -28,6 +32,10 @@ class Caller:
     models: frozenset[str] | None
     flow_id: str
     expires_utc: float | None
+    digest: bytes
+    networks: tuple[Network, ...] | None
+    may_infer: bool
+    is_plain: bool
 
 
 class Identity:
@@ -36,44 +44,59 @@ class Identity:
     def __init__(self, secret: bytes, clock: Clock) -> None:
         self._secret = secret
         self._clock = clock
-        self._by_digest: dict[bytes, Caller] = {}
+        self._catalogue = catalogue_from(Snapshot(generation=0, created_utc=0.0))
         # credential -> caller, of keys that were good before
         self.known: dict[bytes | None, Caller] = {}
 
-    def load(self, snapshot: Snapshot) -> None:
-        weights = {group.name: group.weight for group in snapshot.groups}
-        users = {user.name: user for user in snapshot.users}
-        by_digest = {}
-        for key in snapshot.keys:
-            user = users.get(key.user) if key.user is not None else None
-            group = user.group if user is not None else _NO_GROUP
-            own = user.weight if user is not None else None
-            weight = own if own is not None else weights.get(group, 1)
-            by_digest[bytes.fromhex(key.digest)] = _caller(key, group, weight)
-        self._by_digest, self.known = by_digest, {}
+    def load(self, catalogue: Catalogue) -> None:
+        """Take over a snapshot, however large, at once."""
+        self._catalogue, self.known = catalogue, {}
 
-    def identify(self, credential: bytes | None) -> Caller:
-        """Raises Refused: MISSING_KEY, INVALID_KEY, EXPIRED_KEY."""
+    def identify(self, credential: bytes | None, address: str = "") -> Caller:
+        """Who asks for inference, from `address`; keys that are bound to networks need to have one.
+
+        Raises Refused: MISSING_KEY, INVALID_KEY, EXPIRED_KEY; SCOPE_FORBIDDEN, ADDRESS_FORBIDDEN.
+        """
         if credential is None:
             raise Refused(Code.MISSING_KEY, _MISSING)
         caller = self.known.get(credential)
         if caller is None:
-            caller = self._by_digest.get(digest_key(self._secret, credential))
-            if caller is None:
+            digest = digest_key(self._secret, credential)
+            key = self._catalogue.find_key(digest)
+            if key is None:
                 raise Refused(Code.INVALID_KEY, "invalid API key")
-            self.known[credential] = caller
-        if caller.expires_utc is not None and caller.expires_utc <= self._clock():
-            raise Refused(Code.EXPIRED_KEY, "the API key has expired")
+            caller = self.known[credential] = _caller(key, digest, self._catalogue)
+        if not caller.is_plain:
+            self._check(caller, address)
         return caller
 
+    def _check(self, caller: Caller, address: str) -> None:
+        if caller.expires_utc is not None and caller.expires_utc <= self._clock():
+            raise Refused(Code.EXPIRED_KEY, "the API key has expired")
+        if not caller.may_infer:
+            raise Refused(Code.SCOPE_FORBIDDEN, f"this API key lacks the scope '{INFERENCE}'")
+        if caller.networks is not None and not is_in(parse_address(address), caller.networks):
+            raise Refused(Code.ADDRESS_FORBIDDEN, f"this API key may not be used from {address}")
 
-def _caller(key: KeySpec, group: str, weight: int) -> Caller:
+
+def _caller(key: KeySpec, digest: bytes, catalogue: Catalogue) -> Caller:
+    user = catalogue.find_user(key.user) if key.user is not None else None
+    name = key.group if user is None else user.group
+    weight = None if user is None else user.weight
+    if weight is None:
+        group = catalogue.groups.get(name)
+        weight = 1 if group is None else group.weight
+    may_infer = INFERENCE in key.scopes
     return Caller(
         key_id=key.id,
         user=key.user or "",
-        group=group,
+        group=name,
         weight=weight,
         models=frozenset(key.models) if key.models is not None else None,
         flow_id=f"user:{key.user}" if key.user is not None else f"key:{key.id}",
         expires_utc=key.expires_utc,
+        digest=digest,
+        networks=None if key.addresses is None else readable_networks(key.addresses),
+        may_infer=may_infer,
+        is_plain=may_infer and key.models is None and key.expires_utc is None and key.addresses is None,
     )

@@ -1,10 +1,12 @@
-"""Pure. What one key or user may still do: requests and tokens per minute, requests at once, a token budget.
+"""Pure. What one key, user or group may still do: requests and tokens per minute, requests at once, a token budget.
 
 1. `reserve` takes all that one request may need, from all its accounts, or nothing.
 2. Each reservation ends exactly once: settled with the truth, or refunded as if it had never been. `entry.py` sees
    to "exactly once"; here the sums just balance.
 3. Requests at once and tokens spent are kept for every account, limited or not, so a reload may add or take away
    any limit while requests run.
+4. Rates count tokens as they are; budgets count them as they are charged, which for some models is another number.
+5. A monthly budget is a sum over a life, too: it ends at what had been spent when the month began, and the budget.
 
 Read next: `mrproxy/ledger/entry.py`.
 """
@@ -21,6 +23,7 @@ from mrproxy.link.snapshot import Limits
 _HOPELESS_SECONDS = 3600.0
 # A slot of a concurrency limit frees itself when some request ends; nobody knows when. OpenAI's SDKs wait 0.5 to 8 s.
 _CONCURRENCY_RETRY_SECONDS = 1.0
+MONTHLY = "monthly"
 
 
 class Owner(enum.StrEnum):
@@ -28,6 +31,7 @@ class Owner(enum.StrEnum):
 
     KEY = "key"
     USER = "user"
+    GROUP = "group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +58,28 @@ class AccountStatistics:
 
 
 class Account:
-    """Limits and state of one key or user."""
+    """Limits and state of one key, user or group.
+
+    `budget_tokens` is what `spent_tokens` and `reserved_tokens` may come to. `spent_before` was spent before this
+    process counted, and `spent_last_month` before the month began. What other workers hold at this moment
+    (`elsewhere_...`) is taken off what may be held here.
+    """
 
     __slots__ = (
-        "budget_tokens", "concurrent_requests", "in_flight", "is_limited", "limits", "name", "owner",
-        "requests", "reserved_tokens", "spent_tokens", "tokens",
+        "budget_tokens", "concurrent_requests", "elsewhere_in_flight", "elsewhere_reserved_tokens", "in_flight",
+        "is_limited", "limits", "name", "owner", "requests", "reserved_tokens", "spent_before", "spent_last_month",
+        "spent_tokens", "tokens",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, name: str, limits: Limits, now: float, spent_tokens: int = 0) -> None:
+    def __init__(
+        self, owner: Owner, name: str, limits: Limits, now: float, spent_tokens: int = 0, spent_last_month: int = 0
+    ) -> None:
         self.owner = owner
         self.name = name
-        self.in_flight = 0
-        self.reserved_tokens = 0
-        self.spent_tokens = spent_tokens
+        self.in_flight = self.elsewhere_in_flight = 0
+        self.reserved_tokens = self.elsewhere_reserved_tokens = 0
+        self.spent_tokens = self.spent_before = spent_tokens
+        self.spent_last_month = spent_last_month
         self.requests: Bucket | None = None
         self.tokens: Bucket | None = None
         self.apply(limits, now)
@@ -76,16 +89,29 @@ class Account:
         self.limits = limits
         self.requests = _adapted(self.requests, limits.requests_per_minute, now)
         self.tokens = _adapted(self.tokens, limits.tokens_per_minute, now)
-        self.concurrent_requests = math.inf if limits.concurrent_requests is None else limits.concurrent_requests
-        self.budget_tokens = math.inf if limits.token_budget is None else limits.token_budget
         self.is_limited = limits != Limits()
+        self.refresh()
 
-    def shortage(self, tokens: int, now: float) -> Shortage | None:
+    def refresh(self) -> None:
+        """After a change of limits, of the month, or of what other workers hold."""
+        limits = self.limits
+        at_once, budget = limits.concurrent_requests, limits.token_budget
+        self.concurrent_requests = math.inf if at_once is None else at_once - self.elsewhere_in_flight
+        self.budget_tokens: float = math.inf
+        if budget is not None:
+            since = self.spent_last_month if limits.budget_period == MONTHLY else 0
+            self.budget_tokens = since + budget - self.elsewhere_reserved_tokens
+
+    def begin_month(self) -> None:
+        self.spent_last_month = self.spent_tokens
+        self.refresh()
+
+    def shortage(self, tokens: int, now: float, budget_tokens: int) -> Shortage | None:
         """Why one request of `tokens` cannot be taken now, None if it can; nothing is taken."""
         if self.in_flight >= self.concurrent_requests:
             return self._too_many_at_once()
-        if self.spent_tokens + self.reserved_tokens + tokens > self.budget_tokens:
-            return self._too_little_budget(tokens)
+        if self.spent_tokens + self.reserved_tokens + budget_tokens > self.budget_tokens:
+            return self._too_little_budget(budget_tokens)
         for code, unit, bucket, amount in (
             (Code.REQUEST_LIMIT, "requests", self.requests, 1),
             (Code.TOKEN_LIMIT, "tokens", self.tokens, tokens),
@@ -103,10 +129,18 @@ class Account:
         if bucket is not None:
             bucket.level += reserved_tokens - true_tokens
 
-    def refund(self, reserved_tokens: int) -> None:
+    def settle_weighted(
+        self, reserved_tokens: int, true_tokens: int, reserved_budget_tokens: int, charged_tokens: int
+    ) -> None:
+        """The same where a budget is charged another number than the true one."""
+        self.settle(reserved_tokens, true_tokens)
+        self.reserved_tokens += reserved_tokens - reserved_budget_tokens
+        self.spent_tokens += charged_tokens - true_tokens
+
+    def refund(self, reserved_tokens: int, reserved_budget_tokens: int) -> None:
         """The request did not take place."""
         self.in_flight -= 1
-        self.reserved_tokens -= reserved_tokens
+        self.reserved_tokens -= reserved_budget_tokens
         if self.tokens is not None:
             self.tokens.level += reserved_tokens
         if self.requests is not None:
@@ -126,15 +160,17 @@ class Account:
         )
 
     def _too_many_at_once(self) -> Shortage:
-        text = f"the {self.owner} may have {self.concurrent_requests} requests in flight at once, and has"
-        hopeless = self.concurrent_requests <= 0
+        text = f"the {self.owner} may have {self.limits.concurrent_requests} requests in flight at once, and has"
+        hopeless = not self.limits.concurrent_requests
         return Shortage(Code.CONCURRENCY_LIMIT, text, _HOPELESS_SECONDS if hopeless else _CONCURRENCY_RETRY_SECONDS)
 
     def _too_little_budget(self, tokens: int) -> Shortage:
+        limits = self.limits
         left = max(0, self.budget_tokens - self.spent_tokens - self.reserved_tokens)
-        text = f"the {self.owner}'s budget of {self.budget_tokens} tokens has {left} left and this may take {tokens}"
+        budget = "monthly budget" if limits.budget_period == MONTHLY else "budget"
+        text = f"the {self.owner}'s {budget} of {limits.token_budget} tokens has {left} left and this may take {tokens}"
         # While others are in flight, what they reserved and do not use comes back soon.
-        soon = self.spent_tokens + tokens <= self.budget_tokens
+        soon = self.spent_tokens + tokens <= self.budget_tokens + self.elsewhere_reserved_tokens
         return Shortage(Code.BUDGET_EXHAUSTED, text, _CONCURRENCY_RETRY_SECONDS if soon else _HOPELESS_SECONDS)
 
     def _too_fast(self, code: Code, bucket: Bucket, unit: str, wait_seconds: float) -> Shortage:
@@ -142,8 +178,10 @@ class Account:
         return Shortage(code, text, min(wait_seconds, _HOPELESS_SECONDS))
 
 
-def reserve(accounts: tuple[Account, ...], tokens: int, now: float) -> None:
-    """Reserve one request and `tokens` in all accounts or in none; raises Refused, without headers.
+def reserve(accounts: tuple[Account, ...], tokens: int, now: float, budget_tokens: int) -> None:
+    """Reserve one request and `tokens` (of budgets `budget_tokens`) in all accounts or in none.
+
+    Raises Refused, without headers.
 
     Each account is checked and taken from here, in place, without a call: it stands on the path of every request, and
     was a tenth of it.
@@ -152,16 +190,16 @@ def reserve(accounts: tuple[Account, ...], tokens: int, now: float) -> None:
         if account.is_limited:
             if (
                 account.in_flight >= account.concurrent_requests
-                or account.spent_tokens + account.reserved_tokens + tokens > account.budget_tokens
+                or account.spent_tokens + account.reserved_tokens + budget_tokens > account.budget_tokens
             ):
-                raise _refusal(account, accounts, tokens, now)
+                raise _refusal(account, accounts, tokens, now, budget_tokens)
             requests = account.requests
             if requests is not None:
                 level = requests.level + (now - requests.at) * requests.per_second
                 if level > requests.capacity:
                     level = requests.capacity
                 if level < 1.0:
-                    raise _refusal(account, accounts, tokens, now)
+                    raise _refusal(account, accounts, tokens, now, budget_tokens)
                 requests.level = level - 1.0
                 requests.at = now
             bucket = account.tokens
@@ -173,20 +211,20 @@ def reserve(accounts: tuple[Account, ...], tokens: int, now: float) -> None:
                 if level < tokens and (level < bucket.capacity or not level):
                     if requests is not None:
                         requests.level += 1.0
-                    raise _refusal(account, accounts, tokens, now)
+                    raise _refusal(account, accounts, tokens, now, budget_tokens)
                 bucket.level = level - tokens
                 bucket.at = now
         account.in_flight += 1
-        account.reserved_tokens += tokens
+        account.reserved_tokens += budget_tokens
 
 
-def _refusal(refusing: Account, accounts: tuple[Account, ...], tokens: int, now: float) -> Refused:
+def _refusal(refusing: Account, accounts: tuple[Account, ...], tokens: int, now: float, budget_tokens: int) -> Refused:
     """In words; what the accounts before it had given is given back."""
     for account in accounts:
         if account is refusing:
             break
-        account.refund(tokens)
-    shortage = refusing.shortage(tokens, now)
+        account.refund(tokens, budget_tokens)
+    shortage = refusing.shortage(tokens, now, budget_tokens)
     assert shortage is not None
     return Refused(shortage.code, f"Limit reached: {shortage.explanation}.", retry_after_seconds=shortage.wait_seconds)
 

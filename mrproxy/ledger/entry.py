@@ -1,43 +1,25 @@
-"""Pure. The ledger and its entries: what one request reserves before it runs, and what it cost when it ends.
+"""Pure. The ledger's entries: what one request has reserved before it runs, and what it cost when it ends.
 
-1. `open_entry` reserves in the accounts of the caller's key and of the key's user, or raises Refused.
-2. The entry is a `with` block. Whatever leaves the block without having been settled is refunded.
-3. settle and refund work once; the first one counts.
-4. `load` takes over a new snapshot between two requests; accounts that stay keep their state, entries that are open
-   end in the accounts in which they began.
+1. The entry is a `with` block. Whatever leaves the block without having been settled is refunded.
+2. settle and refund work once; the first one counts.
+3. An entry ends in the accounts in which it began, whatever was loaded since.
 
-Not here: the journal. What was spent before this process began is told to the constructor (`ledger/spent.py`).
-Read next: `mrproxy/lifecycle.py`, the caller; `mrproxy/ledger/accounts.py`, the sums.
+Read next: `ledger.py`, which opens them; `mrproxy/lifecycle.py`, the caller; `mrproxy/ledger/accounts.py`, the sums.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol, Self
+from typing import Self
 
-from mrproxy.errors import Code, Refused
-from mrproxy.ledger.accounts import Account, AccountStatistics, Owner, reserve
-from mrproxy.ledger.bucket import Bucket
-from mrproxy.link.snapshot import KeySpec, Limits, UserSpec
-
-_NOTHING: Mapping[str, int] = {}
-
-_REQUEST_LINES = (
-    b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %dms\r\n"
-)
-_TOKEN_LINES = _REQUEST_LINES.replace(b"requests", b"tokens")
-_ALL_LINES = _REQUEST_LINES + _TOKEN_LINES
-
-
-class Caller(Protocol):
-    """All the ledger asks of an identified caller."""
-
-    @property
-    def key_id(self) -> str: ...
+from mrproxy.ledger.accounts import Account
 
 
 class Entry:
-    """One request's reservation; a context manager. It has ended when it has no accounts any more."""
+    """One request's reservation; a context manager. It has ended when it has no accounts any more.
+
+    `charged_tokens` is what budgets were charged where that is not what was used.
+    """
 
     __slots__ = ("_accounts", "reserved_tokens")
+    charged_tokens: int | None = None
 
     def __init__(self, accounts: tuple[Account, ...], reserved_tokens: int) -> None:
         self._accounts = accounts
@@ -73,11 +55,14 @@ class Entry:
         accounts = self._accounts
         self._accounts = ()
         for account in accounts:
-            account.refund(self.reserved_tokens)
+            account.refund(self.reserved_tokens, self.reserved_tokens)
 
     def hand_over(self) -> "Entry":
         """The same reservation, as a new entry; this one has ended. For what is settled after its `with` block."""
         accounts, self._accounts = self._accounts, ()
+        return self._again(accounts)
+
+    def _again(self, accounts: tuple[Account, ...]) -> "Entry":
         return Entry(accounts, self.reserved_tokens)
 
     def __enter__(self) -> Self:
@@ -88,105 +73,74 @@ class Entry:
             self.refund()
 
 
-class Ledger:
-    """All accounts of one worker."""
+class WeightedEntry(Entry):
+    """Of a model that takes more or less of a budget than it has tokens."""
 
-    __slots__ = ("_keys", "_spent_by_key_id", "_spent_by_user", "_standings", "_users")
+    __slots__ = ("_weight", "charged_tokens", "reserved_budget_tokens")
 
-    def __init__(
-        self, spent_by_key_id: Mapping[str, int] = _NOTHING, spent_by_user: Mapping[str, int] = _NOTHING
-    ) -> None:
-        self._spent_by_key_id = dict(spent_by_key_id)
-        self._spent_by_user = dict(spent_by_user)
-        self._keys: dict[str, Account] = {}
-        self._users: dict[str, Account] = {}
-        # key id → the accounts a request of that key reserves in: one lookup per request
-        self._standings: dict[str, tuple[Account, ...]] = {}
+    def __init__(self, accounts: tuple[Account, ...], reserved_tokens: int, weight: float) -> None:
+        super().__init__(accounts, reserved_tokens)
+        self._weight = weight
+        self.reserved_budget_tokens = weighted(reserved_tokens, weight)
+        self.charged_tokens: int | None = None
 
-    def load(self, keys: Iterable[KeySpec], users: Iterable[UserSpec], now: float) -> None:
-        """Take over the keys and users of a snapshot; the limits of users are complete (the group's filled in)."""
-        keys = tuple(keys)
-        limits = {user.name: user.limits for user in users}
-        for key in keys:
-            if key.user is not None:
-                limits.setdefault(key.user, Limits())
-        self._users = _taken_over(Owner.USER, self._users, limits, self._spent_by_user, now)
-        by_key_id = {key.id: key.limits for key in keys}
-        self._keys = _taken_over(Owner.KEY, self._keys, by_key_id, self._spent_by_key_id, now)
-        self._standings = {
-            key.id: (self._keys[key.id],) if key.user is None else (self._keys[key.id], self._users[key.user])
-            for key in keys
-        }
-
-    def open_entry(self, caller: Caller, estimated_tokens: int, now: float) -> Entry:
-        """Reserve; raises Refused with `Retry-After` and the `x-ratelimit-*` headers, and then nothing is reserved."""
-        try:
-            accounts = self._standings[caller.key_id]
-            reserve(accounts, estimated_tokens, now)
-        except KeyError:
-            # The key was good when the head was read and was revoked while the body came in.
-            raise Refused(Code.INVALID_KEY, "The API key has been revoked.") from None
-        except Refused as refusal:
-            refusal.headers = self.ratelimit_header_pairs(caller, now)
-            raise
-        return Entry(accounts, estimated_tokens)
-
-    def ratelimit_headers(self, caller: Caller, now: float) -> bytes:
-        """Header lines in OpenAI's words, each with its line end; empty if neither key nor user has such a limit.
-
-        Of key and user, the one with less left is told. Reset: until all of it is back, as a Go duration.
-        """
-        accounts = self._standings.get(caller.key_id)
-        if accounts is None:
-            return b""
-        requests = tokens = None
+    def settle(self, prompt_tokens: int | None, completion_tokens: int | None) -> int:
+        accounts, self._accounts = self._accounts, ()
+        if not accounts:
+            return 0
+        true_tokens = _true_tokens(prompt_tokens, completion_tokens, self.reserved_tokens)
+        self.charged_tokens = weighted(true_tokens, self._weight)
         for account in accounts:
-            if account.is_limited:
-                # right after `open_entry` all levels are of this very moment
-                bucket = account.requests
-                if bucket is not None:
-                    if bucket.at != now:
-                        bucket.refill(now)
-                    if requests is None or bucket.level < requests.level:
-                        requests = bucket
-                bucket = account.tokens
-                if bucket is not None:
-                    if bucket.at != now:
-                        bucket.refill(now)
-                    if tokens is None or bucket.level < tokens.level:
-                        tokens = bucket
-        if requests is None:
-            return b"" if tokens is None else _TOKEN_LINES % _figures(tokens)
-        if tokens is None:
-            return _REQUEST_LINES % _figures(requests)
-        return _ALL_LINES % (*_figures(requests), *_figures(tokens))
+            account.settle_weighted(self.reserved_tokens, true_tokens, self.reserved_budget_tokens, self.charged_tokens)
+        return true_tokens
 
-    def ratelimit_header_pairs(self, caller: Caller, now: float) -> tuple[tuple[bytes, bytes], ...]:
-        """The same as pairs, for a refusal."""
-        lines = self.ratelimit_headers(caller, now).split(b"\r\n")[:-1]
-        pairs = [line.split(b": ", 1) for line in lines]
-        return tuple((name, value) for name, value in pairs)
+    def refund(self) -> None:
+        accounts, self._accounts = self._accounts, ()
+        for account in accounts:
+            account.refund(self.reserved_tokens, self.reserved_budget_tokens)
 
-    def statistics(self, now: float) -> tuple[AccountStatistics, ...]:
-        """Every account; `in_flight` and `reserved_tokens` are zero when no entry is open."""
-        return tuple(account.statistics(now) for account in (*self._keys.values(), *self._users.values()))
+    def _again(self, accounts: tuple[Account, ...]) -> Entry:
+        return WeightedEntry(accounts, self.reserved_tokens, self._weight)
 
 
-def _taken_over(
-    owner: Owner, present: dict[str, Account], limits: Mapping[str, Limits], spent: dict[str, int], now: float
-) -> dict[str, Account]:
-    """The accounts for `limits`; what vanishing ones have spent is kept in `spent`, should they come back."""
-    accounts = {}
-    for name, account in present.items():
-        spent[name] = account.spent_tokens
-    for name, wanted in limits.items():
-        account = present.get(name) or Account(owner, name, wanted, now, spent.get(name, 0))
-        account.apply(wanted, now)
-        accounts[name] = account
-    return accounts
+class ShadowEntry(Entry):
+    """Of a request that a limit forbids while limits are not enforced: it holds nothing, and its tokens are counted.
+
+    So what follows it is told what it would be told if this one had been refused, except that a budget knows the truth.
+    """
+
+    __slots__ = ("_weight", "charged_tokens")
+
+    def __init__(self, accounts: tuple[Account, ...], estimated_tokens: int, weight: float) -> None:
+        super().__init__(accounts, estimated_tokens)
+        self._weight = weight
+        self.charged_tokens: int | None = None
+
+    def settle(self, prompt_tokens: int | None, completion_tokens: int | None) -> int:
+        accounts, self._accounts = self._accounts, ()
+        if not accounts:
+            return 0
+        true_tokens = _true_tokens(prompt_tokens, completion_tokens, self.reserved_tokens)
+        charged_tokens = weighted(true_tokens, self._weight)
+        if charged_tokens != true_tokens:
+            self.charged_tokens = charged_tokens
+        for account in accounts:
+            account.spent_tokens += charged_tokens
+        return true_tokens
+
+    def refund(self) -> None:
+        self._accounts = ()
+
+    def _again(self, accounts: tuple[Account, ...]) -> Entry:
+        return ShadowEntry(accounts, self.reserved_tokens, self._weight)
 
 
-def _figures(bucket: Bucket) -> tuple[int, float, float]:
-    """Limit, remaining, and milliseconds until full; `%d` cuts the fractions off."""
-    limit, left = bucket.per_minute, bucket.level
-    return limit, max(0.0, left), ((limit - left) * 60_000.0 / limit if limit else 0.0)
+def weighted(tokens: int, weight: float) -> int:
+    """What `tokens` of a model are to a budget."""
+    return tokens if weight == 1.0 else max(0, round(tokens * weight))
+
+
+def _true_tokens(prompt_tokens: int | None, completion_tokens: int | None, reserved_tokens: int) -> int:
+    if prompt_tokens is None and completion_tokens is None:
+        return reserved_tokens
+    return max(0, (prompt_tokens or 0) + (completion_tokens or 0))

@@ -1,4 +1,4 @@
-"""Shell. What every key and user has spent so far, derived from the journal, so that budgets survive restarts.
+"""Shell. What every key, user and group has spent so far, derived from the journal: budgets survive restarts.
 
 The sums are a fold over all records of all workers, kept in a checkpoint file beside the segments together with the
 positions up to which they hold. Reading on from the checkpoint gives the present, so it never has to be right about
@@ -9,7 +9,7 @@ may be removed once a checkpoint that covers them is on disk, and these rules ke
 2. Whoever read segments while the checkpoint changed may have missed some that were removed, and reads again
    (`read_spent`).
 
-Read next: `mrproxy/link/journal.py`; `mrproxy/ledger/entry.py`, which starts from these sums.
+Read next: `sums.py`; `mrproxy/link/journal.py`; `mrproxy/ledger/entry.py`, which starts from these sums.
 """
 
 import fcntl
@@ -20,28 +20,39 @@ from pathlib import Path
 
 import msgspec
 
+from mrproxy.ledger.sums import Sums, charged_to_budgets, month_begins_utc, month_of, next_month
 from mrproxy.link.journal import JournalRecord, Position, Tail
 
 CHECKPOINT_NAME = "spent.json"
 _FORMAT = 1
+# The present one and, after a clock that had been wrong for a while, one that is not true.
+_KEPT_MONTHS = 2
 
 
 class _Checkpoint(msgspec.Struct, frozen=True):
+    """Those of older versions have no groups and no months: what was spent before then is in no pot."""
+
     format: int
     positions: dict[str, Position]
     by_key_id: dict[str, int]
     by_user: dict[str, int]
+    by_group: dict[str, int] = {}
+    months: dict[str, Sums] = {}
 
 
 class Spent:
-    """Tokens by key id and by user. `catch_up` reads files, so it blocks; `by_key_id` and `by_user` are plain dicts."""
+    """Tokens charged, in all (`lifetime`) and by month. `catch_up` reads files, so it blocks; the sums do not."""
 
     def __init__(self, directory: Path) -> None:
         """Start from the checkpoint in `directory`, or from nothing if there is none that can be read."""
         self._found = _read(directory)
         checkpoint = _decode(self._found)
-        self.by_key_id: dict[str, int] = {} if checkpoint is None else checkpoint.by_key_id
-        self.by_user: dict[str, int] = {} if checkpoint is None else checkpoint.by_user
+        if checkpoint is None:
+            self.lifetime, self.months = Sums(), dict[str, Sums]()
+        else:
+            self.lifetime = Sums(checkpoint.by_key_id, checkpoint.by_user, checkpoint.by_group)
+            self.months = checkpoint.months
+        self._month_bounds_utc = (0.0, 0.0)
         self._tail = Tail(directory, None if checkpoint is None else checkpoint.positions)
         self._directory = directory
 
@@ -71,7 +82,10 @@ class Spent:
 
         OSError if the disk will not have it (the old one is then still good).
         """
-        checkpoint = _Checkpoint(_FORMAT, self._tail.positions, self.by_key_id, self.by_user)
+        sums = self.lifetime
+        checkpoint = _Checkpoint(
+            _FORMAT, self._tail.positions, sums.by_key_id, sums.by_user, sums.by_group, self.months
+        )
         data = msgspec.json.encode(checkpoint)
         self._directory.mkdir(parents=True, exist_ok=True)
         directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -102,14 +116,32 @@ class Spent:
             raise
 
     def _add(self, records: Iterable[JournalRecord]) -> None:
-        by_key_id, by_user = self.by_key_id, self.by_user
         for record in records:
-            tokens = (record.prompt_tokens or 0) + (record.completion_tokens or 0)
-            if tokens <= 0:
-                continue
-            by_key_id[record.key_id] = by_key_id.get(record.key_id, 0) + tokens
-            if record.user:
-                by_user[record.user] = by_user.get(record.user, 0) + tokens
+            tokens = charged_to_budgets(record)
+            if tokens:
+                self.lifetime.add(record, tokens)
+                month = self._month_at(record.started_utc + record.total_seconds)
+                if month is not None:
+                    month.add(record, tokens)
+
+    def _month_at(self, ended_utc: float) -> Sums | None:
+        """A request is of the month in which it ended. None: so long ago that no budget asks for it any more."""
+        begins_utc, ends_utc = self._month_bounds_utc
+        if not begins_utc <= ended_utc < ends_utc:
+            try:
+                self._month = month_of(ended_utc)
+                self._month_bounds_utc = month_begins_utc(self._month), month_begins_utc(next_month(self._month))
+            except (ValueError, OverflowError, OSError):  # no time that a calendar knows
+                return None
+        months = self.months
+        if self._month not in months:
+            if len(months) >= _KEPT_MONTHS:
+                oldest = min(months)
+                if self._month < oldest:
+                    return None
+                del months[oldest]
+            months[self._month] = Sums()
+        return months[self._month]
 
 
 def read_spent(directory: Path) -> Spent:

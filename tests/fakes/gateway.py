@@ -16,6 +16,7 @@ from msgspec.structs import replace as replaced
 
 from mrproxy.app import Worker
 from mrproxy.config import Backend, Key, Settings, User
+from mrproxy.following import Follower
 from mrproxy.link.journal import read_segment, segments
 from mrproxy.link.merging import merge
 from mrproxy.link.records import JournalRecord
@@ -161,7 +162,8 @@ async def run_gateway(
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     listener.setblocking(False)
     log = MemoryLog()
-    worker = Worker("test", data_directory.snapshot, snapshot, listener, log)  # type: ignore[arg-type]
+    follower = Follower(data_directory.snapshot)
+    worker = Worker("test", follower, follower.first(), listener, log)  # type: ignore[arg-type]
     gateway = Gateway(worker, listener.getsockname()[1], directory, log)
     failure: Exception | None = None
     with pytest.MonkeyPatch.context() as patch:

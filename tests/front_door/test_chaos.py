@@ -188,7 +188,7 @@ def test_every_settled_request_stands_in_the_table_once_whoever_is_killed(
     assert table.ids == journalled
     assert set(journalled.values()) == {1}
     assert table.counted == journalled.total()
-    assert table.tokens_by_key == Counter(read_spent(gateway.data_dir / "journal").by_key_id)
+    assert table.tokens_by_key == Counter(read_spent(gateway.data_dir / "journal").lifetime.by_key_id)
     # A worker that dies takes the records of the last millisecond along: at most those of the calls it was in.
     lost = set(callers.answers) - set(table.ids)
     assert len(lost) <= killer.killed["w1"] * THREADS, sorted(lost)

@@ -5,6 +5,7 @@ import pytest
 from mrproxy.errors import Code, Refused
 from mrproxy.identity.callers import Identity
 from mrproxy.identity.digest import digest_key
+from mrproxy.link.catalogue import Catalogue, catalogue_from
 from mrproxy.link.snapshot import GroupSpec, KeySpec, Snapshot, UserSpec
 
 SECRET = b"s" * 32
@@ -14,14 +15,15 @@ def spec(key: bytes, **more: object) -> KeySpec:
     return KeySpec(id=f"id-{key.decode()}", name="", digest=digest_key(SECRET, key).hex(), **more)  # type: ignore[arg-type]
 
 
-def snapshot(*keys: KeySpec) -> Snapshot:
-    return Snapshot(
-        generation=1,
-        created_utc=0.0,
-        groups=(GroupSpec("staff", 2), GroupSpec("other", 5)),
-        users=(UserSpec("ada", "staff"), UserSpec("bob", "staff", 7), UserSpec("eve", "nowhere")),
-        keys=keys,
-        backends=(),
+def snapshot(*keys: KeySpec) -> Catalogue:
+    return catalogue_from(
+        Snapshot(
+            generation=1,
+            created_utc=0.0,
+            groups=(GroupSpec("staff", 2), GroupSpec("other", 5)),
+            users=(UserSpec("ada", "staff"), UserSpec("bob", "staff", 7), UserSpec("eve", "nowhere")),
+            keys=keys,
+        )
     )
 
 
@@ -33,10 +35,10 @@ class Callers:
         self.identity = Identity(SECRET, lambda: self.now_utc)
         self.identity.load(snapshot(*keys))
 
-    def code(self, credential: bytes | None) -> Code:
+    def code(self, credential: bytes | None, address: str = "", *, status: int = 401) -> Code:
         with pytest.raises(Refused) as caught:
-            self.identity.identify(credential)
-        assert caught.value.status == 401
+            self.identity.identify(credential, address)
+        assert caught.value.status == status
         return caught.value.code
 
 
@@ -48,6 +50,7 @@ class Callers:
         ({"user": "eve"}, "eve", "nowhere", 1, "user:eve"),
         ({"user": "gone"}, "gone", "other", 5, "user:gone"),
         ({}, "", "other", 5, "key:id-a"),
+        ({"group": "staff"}, "", "staff", 2, "key:id-a"),
     ],
 )
 def test_a_key_is_its_user_with_the_users_or_the_groups_weight(
@@ -56,6 +59,7 @@ def test_a_key_is_its_user_with_the_users_or_the_groups_weight(
     caller = Callers(spec(b"a", **more)).identity.identify(b"a")
     assert (caller.key_id, caller.user, caller.group, caller.weight) == ("id-a", user, group, weight)
     assert (caller.flow_id, caller.models, caller.expires_utc) == (flow_id, None, None)
+    assert caller.is_plain
 
 
 def test_two_keys_of_one_user_are_one_flow() -> None:
@@ -99,3 +103,30 @@ def test_a_flood_of_unknown_keys_leaves_nothing_behind() -> None:
     for number in range(1000):
         callers.code(b"guess-%d" % number)
     assert len(callers.identity.known) == 1
+
+
+@pytest.mark.parametrize("scopes", [(), ("admin",), ("inferences", "read")])
+def test_a_key_without_the_scope_may_not_infer(scopes: tuple[str, ...]) -> None:
+    assert Callers(spec(b"a", scopes=scopes)).code(b"a", status=403) is Code.SCOPE_FORBIDDEN
+    assert Callers(spec(b"a", scopes=(*scopes, "inference"))).identity.identify(b"a").may_infer
+
+
+def test_a_key_may_be_bound_to_networks() -> None:
+    callers = Callers(spec(b"a", addresses=("10.0.0.0/8", "2001:db8::1")), spec(b"b", addresses=()))
+    for address in ("10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"):
+        assert callers.identity.identify(b"a", address).key_id == "id-a"
+    for address in ("11.1.2.3", "2001:db8::2", "", "someone"):
+        assert callers.code(b"a", address, status=403) is Code.ADDRESS_FORBIDDEN
+    assert callers.code(b"b", "10.1.2.3", status=403) is Code.ADDRESS_FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    "more", [{"models": ()}, {"expires_utc": 9e9}, {"addresses": ("0.0.0.0/0",)}, {"scopes": ("admin",)}]
+)
+def test_a_key_of_which_something_has_to_be_asked_is_not_plain(more: dict[str, object]) -> None:
+    callers = Callers(spec(b"a", **more))
+    if "scopes" in more:
+        callers.code(b"a", status=403)
+    else:
+        callers.identity.identify(b"a", "10.0.0.1")
+    assert not callers.identity.known[b"a"].is_plain

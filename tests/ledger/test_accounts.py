@@ -15,51 +15,51 @@ def account(limits: Limits, owner: Owner = Owner.KEY, spent_tokens: int = 0) -> 
 
 def refusal(accounts: tuple[Account, ...], tokens: int = 1, now: float = 0.0) -> Refused:
     with pytest.raises(Refused) as caught:
-        reserve(accounts, tokens, now)
+        reserve(accounts, tokens, now, tokens)
     return caught.value
 
 
 def test_requests_per_minute() -> None:
     one = account(Limits(requests_per_minute=2))
-    reserve((one,), 1, 0.0)
-    reserve((one,), 1, 0.0)
+    reserve((one,), 1, 0.0, 1)
+    reserve((one,), 1, 0.0, 1)
     error = refusal((one,))
     assert (error.code, error.status, error.retry_after_seconds) == (Code.REQUEST_LIMIT, 429, 30.0)
-    reserve((one,), 1, 30.0)
+    reserve((one,), 1, 30.0, 1)
 
 
 def test_tokens_per_minute() -> None:
     one = account(Limits(tokens_per_minute=600))
-    reserve((one,), 500, 0.0)
+    reserve((one,), 500, 0.0, 500)
     error = refusal((one,), 200)
     assert (error.code, error.retry_after_seconds) == (Code.TOKEN_LIMIT, 10.0)
-    reserve((one,), 200, 10.0)
+    reserve((one,), 200, 10.0, 200)
 
 
 def test_concurrent_requests() -> None:
     one = account(Limits(concurrent_requests=1))
-    reserve((one,), 1, 0.0)
+    reserve((one,), 1, 0.0, 1)
     assert refusal((one,)).code is Code.CONCURRENCY_LIMIT
     one.settle(1, 1)
-    reserve((one,), 1, 0.0)
-    one.refund(1)
-    reserve((one,), 1, 0.0)
+    reserve((one,), 1, 0.0, 1)
+    one.refund(1, 1)
+    reserve((one,), 1, 0.0, 1)
 
 
 def test_token_budget_counts_what_is_spent_and_what_is_reserved() -> None:
     one = account(Limits(token_budget=1000), spent_tokens=500)
-    reserve((one,), 400, 0.0)
+    reserve((one,), 400, 0.0, 400)
     error = refusal((one,), 200)
     assert error.code is Code.BUDGET_EXHAUSTED
     assert error.retry_after_seconds == 1.0
     one.settle(400, 300)
-    reserve((one,), 200, 0.0)
+    reserve((one,), 200, 0.0, 200)
     assert refusal((one,), 201).retry_after_seconds == 3600.0
 
 
 def test_the_message_says_whose_limit_it_is_and_how_much() -> None:
     user = account(Limits(requests_per_minute=1), Owner.USER)
-    reserve((user,), 1, 0.0)
+    reserve((user,), 1, 0.0, 1)
     assert refusal((user,)).message == "Limit reached: the user may use 1 requests per minute."
 
 
@@ -95,7 +95,7 @@ def test_when_one_account_refuses_none_has_taken_anything(limits: Limits) -> Non
 
 def test_truth_beyond_the_estimate_is_charged_below_zero() -> None:
     one = account(Limits(tokens_per_minute=600))
-    reserve((one,), 100, 0.0)
+    reserve((one,), 100, 0.0, 100)
     one.settle(100, 1200)
     assert one.statistics(0.0).tokens_remaining == -600.0
     assert refusal((one,), 1).retry_after_seconds == pytest.approx(60.1)
@@ -103,13 +103,13 @@ def test_truth_beyond_the_estimate_is_charged_below_zero() -> None:
 
 def test_limits_that_come_and_go_while_requests_run_leave_the_sums_right() -> None:
     one = account(Limits())
-    reserve((one,), 50, 0.0)
+    reserve((one,), 50, 0.0, 50)
     one.apply(Limits(concurrent_requests=1, token_budget=100, tokens_per_minute=60, requests_per_minute=60), 0.0)
     assert refusal((one,)).code is Code.CONCURRENCY_LIMIT
     one.settle(50, 50)
-    reserve((one,), 50, 0.0)
+    reserve((one,), 50, 0.0, 50)
     one.apply(Limits(), 0.0)
-    one.refund(50)
+    one.refund(50, 50)
     statistics = one.statistics(0.0)
     assert (statistics.in_flight, statistics.reserved_tokens, statistics.spent_tokens) == (0, 0, 50)
 
@@ -132,7 +132,7 @@ def test_reserve_minus_settle_minus_refund_is_zero(
     running, spent, started = [], 0, 0
     for tokens, is_settled, truth in requests:
         try:
-            reserve(accounts, tokens, 0.0)
+            reserve(accounts, tokens, 0.0, tokens)
         except Refused:
             continue
         running.append((tokens, is_settled, truth))
@@ -141,7 +141,7 @@ def test_reserve_minus_settle_minus_refund_is_zero(
         assert one.spent_tokens + one.reserved_tokens <= one.budget_tokens
     for tokens, is_settled, truth in running:
         for one in accounts:
-            one.settle(tokens, truth) if is_settled else one.refund(tokens)
+            one.settle(tokens, truth) if is_settled else one.refund(tokens, tokens)
         spent += truth * is_settled
         started += is_settled
     for one, wanted in zip(accounts, (key_limits, user_limits), strict=True):
@@ -150,3 +150,14 @@ def test_reserve_minus_settle_minus_refund_is_zero(
             assert one.requests.level == wanted.requests_per_minute - started
         if one.tokens is not None and wanted.tokens_per_minute is not None:
             assert one.tokens.level == wanted.tokens_per_minute - spent
+
+
+def test_what_other_workers_hold_cannot_be_held_here() -> None:
+    one = account(Limits(concurrent_requests=3, token_budget=100))
+    one.elsewhere_in_flight, one.elsewhere_reserved_tokens = 2, 60
+    one.refresh()
+    assert refusal((one,), 41).retry_after_seconds == 1.0
+    reserve((one,), 40, 0.0, 40)
+    error = refusal((one,), 1)
+    assert (error.code, error.retry_after_seconds) == (Code.CONCURRENCY_LIMIT, 1.0)
+    assert "may have 3 requests" in error.message

@@ -101,7 +101,7 @@ def test_budgets_are_the_same_after_every_removal(tmp_path):
         write(tmp_path, 2)
         remove(tmp_path, {"w0": Position(99, 0)})
         assert len(numbers(tmp_path)) == 1
-        assert read_spent(tmp_path).by_key_id == {"k": expected}
+        assert read_spent(tmp_path).lifetime.by_key_id == {"k": expected}
 
 
 def test_nothing_goes_before_a_checkpoint_is_on_disk(tmp_path, monkeypatch):

@@ -602,7 +602,7 @@ async def test_a_backend_that_a_reload_takes_away_may_finish_or_is_left_for_anot
         await wait_until(lambda: any(backend.pump.relays for backend in backends.values()))
         (used,) = [name for name, backend in backends.items() if backend.pump.relays]
         assert scene.made == Made(1, 0)
-        path = scene.gateway.worker._snapshot_path
+        path = scene.gateway.worker._follower.path
         known = read(path)
         kept = tuple(backend for backend in known.backends if backend.name != used)
         write(path, msgspec.structs.replace(known, backends=kept, generation=2))
