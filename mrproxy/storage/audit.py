@@ -34,7 +34,24 @@ HEAD_NAME = "audit-head.json"
 VERIFY_ROWS = 1_000
 # Exact names of fields that never get into an entry, at any depth.
 SECRETS = frozenset(
-    ["password", "password_hash", "new_password", "hash", "digest", "secret", "client_secret", "cookie", "code", "key", "api_key", "api_key_encrypted", "token", "access_token", "refresh_token", "authorization"]
+    (
+        "password",
+        "password_hash",
+        "new_password",
+        "hash",
+        "digest",
+        "secret",
+        "client_secret",
+        "cookie",
+        "code",
+        "key",
+        "api_key",
+        "api_key_encrypted",
+        "token",
+        "access_token",
+        "refresh_token",
+        "authorization",
+    )
 )
 # What the hash covers, in this order for good: a column that is added later has to stay outside, or come with a new
 # kind of hash.
