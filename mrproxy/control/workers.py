@@ -56,11 +56,34 @@ class Workers:
                 nursery.start_soon(ask_into, path, name=f"ask {path.stem}")
         return tuple(answers[path] for path in paths)
 
+    async def tell(self, method: str, target: str) -> dict[str, bytes | Silent]:
+        """Send each worker one command (mrproxy/commands.py); its answer's body, or why there is none."""
+        answers: dict[str, bytes | Silent] = {}
+
+        async def tell_one(path: Path) -> None:
+            name = path.stem.removeprefix("worker-")
+            answers[name] = await self._unless_silent(name, path, method, target)
+
+        async with trio.open_nursery() as nursery:
+            for path in sorted(self._run_directory.glob("worker-*.sock")):
+                nursery.start_soon(tell_one, path, name=f"tell {path.stem}")
+        self._fresh_until = float("-inf")  # what was just changed is to be seen
+        return dict(sorted(answers.items()))
+
     async def _ask_one(self, path: Path) -> WorkerReport | Silent:
         name = path.stem.removeprefix("worker-")
+        body = await self._unless_silent(name, path, "GET", "/counters")
+        if isinstance(body, Silent):
+            return body
+        try:
+            return decode_report(body)
+        except msgspec.DecodeError as exc:
+            return Silent(name, f"not understood ({exc})")
+
+    async def _unless_silent(self, name: str, path: Path, method: str, target: str) -> bytes | Silent:
         try:
             with trio.fail_after(ANSWER_DEADLINE_SECONDS):
-                return decode_report(await self._fetch(path))
+                return await self._fetch(path, method, target)
         except trio.TooSlowError:
             return Silent(name, f"no answer within {ANSWER_DEADLINE_SECONDS} s")
         except httpx.HTTPStatusError as exc:
@@ -69,13 +92,11 @@ class Workers:
             return Silent(name, f"nobody listens on its socket ({exc})", gone=True)
         except httpx.HTTPError as exc:
             return Silent(name, f"hung up ({type(exc).__name__})")
-        except msgspec.DecodeError as exc:
-            return Silent(name, f"not understood ({exc})")
 
-    async def _fetch(self, path: Path) -> bytes:
+    async def _fetch(self, path: Path, method: str, target: str) -> bytes:
         transport = httpx.AsyncHTTPTransport(uds=str(path), verify=self._tls)
         # No timeout of httpx's own: the caller's scope is the deadline, over all phases together.
         async with httpx.AsyncClient(transport=transport, base_url="http://worker", timeout=None) as client:
-            response = await client.get("/counters")
+            response = await client.request(method, target)
             response.raise_for_status()
             return response.content

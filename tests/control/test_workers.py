@@ -113,3 +113,24 @@ async def cancel_when_asked(worker: FakeWorker, scope: trio.CancelScope) -> None
     while not worker.asked:
         await trio.testing.wait_all_tasks_blocked(0.005)
     scope.cancel()
+
+
+async def test_a_command_goes_to_every_worker_and_what_it_changed_is_seen_at_once(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    first, second = [await start(nursery, tmp_path, name, report(worker=name)) for name in "01"]
+    workers = Workers(tmp_path)
+    await workers.ask()
+    assert await workers.tell("POST", "/backends/gpu%2Fa/drain") == {"0": b"{}", "1": b"{}"}
+    assert first.commands == second.commands == ["POST /backends/gpu%2Fa/drain"]
+    await workers.ask()
+    assert (first.asked, second.asked) == (2, 2)
+
+
+async def test_a_worker_that_does_not_take_a_command_says_why(tmp_path: Path, nursery: trio.Nursery) -> None:
+    async with trio.open_nursery() as short:
+        await start(short, tmp_path, "0", report())
+        short.cancel_scope.cancel()
+    answer = (await Workers(tmp_path).tell("POST", "/reload"))["0"]
+    assert isinstance(answer, Silent)
+    assert answer.gone

@@ -65,13 +65,17 @@ def report(**changes: Any) -> dict[str, Any]:
 
 
 class FakeWorker:
-    """Listens on `run_directory/worker-<name>.sock`; `body` None means: accept, read, never answer."""
+    """Listens on `run_directory/worker-<name>.sock`; `body` None means: accept, read, never answer.
+
+    Anything but `GET /counters` is a command, remembered and answered with `{}`.
+    """
 
     def __init__(self, run_directory: Path, name: str, body: object, *, status: int = 200) -> None:
         self.path = run_directory / f"worker-{name}.sock"
         self.asked = 0
         self.body = body
         self.status = status
+        self.commands: list[str] = []
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         listener = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -84,7 +88,11 @@ class FakeWorker:
             head = b""
             while b"\r\n\r\n" not in head:
                 head += await stream.receive_some()
-            assert head.startswith(b"GET /counters HTTP/1.1\r\n"), head
+            line = head.partition(b" HTTP/1.1\r\n")[0].decode()
+            if line != "GET /counters":
+                self.commands.append(line)
+                await stream.send_all(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+                return
             self.asked += 1
             if self.body is None:
                 await stream.receive_some()  # returns when the asker hangs up

@@ -4,7 +4,7 @@ From these rows come the routes (`serving.py`), the OpenAPI document (`openapi.p
 every route as every role. A module of endpoints has a tuple `ENDPOINTS`; an `Api` is a list of them below one prefix,
 and how it words its problems.
 
-    Endpoint("GET", "/users/{user}", Permission.USERS_READ, show_user, answer=User, summary="One user", tag="users")
+    Endpoint("GET", "/users/{user}", Permission.USERS_READ, show_user, answer=UserShown)
 
 Read next: `call.py`, for what a handler gets.
 """
@@ -47,7 +47,8 @@ class Endpoint:
     """`request` and `query` are msgspec Structs; `answer` is what the JSON of a success looks like, for the document.
 
     `{name}` in a path is a segment, `{name:path}` may hold slashes. `publishes`: what it writes may concern the
-    workers, so the snapshot is made anew before the answer; None: everything that is not reading does.
+    workers, so the snapshot is made anew before the answer; None: everything that is not reading does. Without a
+    `summary` the first line of the handler's docstring is one, without a `tag` the first segment of the path.
     """
 
     method: str
@@ -62,6 +63,14 @@ class Endpoint:
     tag: str = ""
     publishes: bool | None = None
     content_type: str = JSON
+
+    @property
+    def title(self) -> str:
+        return self.summary or (self.handler.__doc__ or "").partition("\n")[0].rstrip(".")
+
+    @property
+    def topic(self) -> str:
+        return self.tag or self.path.split("/")[1]
 
     @property
     def is_reading(self) -> bool:

@@ -4,7 +4,7 @@ Pages are by keyset: a row that is added or removed meanwhile shifts nothing, an
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
@@ -15,7 +15,6 @@ from mrproxy.control.api.cursors import DEFAULT_LIMIT, MAX_LIMIT, decode_cursor,
 from mrproxy.control.api.endpoint import Answer
 
 T = TypeVar("T")
-Keyset = TypeVar("Keyset")
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,8 +23,8 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many at most.")] = DEFAULT_LIMIT
     cursor: Annotated[str, Meta(max_length=1000, description="`next_cursor` of the page before.")] = ""
 
-    def behind(self, kind: type[Keyset]) -> Keyset | None:
-        """Where the page begins. Raises Problem."""
+    def behind(self, kind: Any) -> Any:
+        """Where the page begins, as such a type; None at the beginning. Raises Problem."""
         return decode_cursor(self.cursor, kind) if self.cursor else None
 
 
@@ -36,7 +35,7 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
     next_cursor: str | None = None
 
 
-def answer_page(call: Call[object, PageQuery], items: Sequence[object], following: object) -> Answer:
+def answer_page(call: Call[Any, Any], items: Sequence[object], following: object) -> Answer:
     """`following` is the keyset of the next page, None after the last."""
     if following is None:
         return Answer(value=Listing(items))

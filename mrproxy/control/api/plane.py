@@ -5,7 +5,7 @@ returns when the workers have it, or raises; whoever calls it limits the time.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -14,7 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.clock import Clock
 from mrproxy.control.api.actor import Actor
+from mrproxy.control.api.configured import nothing_configured
+from mrproxy.control.api.exports import Exports
+from mrproxy.control.reports import Silent
+from mrproxy.control.signin.passwords import Passwords
 from mrproxy.control.status import Scene
+from mrproxy.link.snapshot import Snapshot
 
 T = TypeVar("T")
 
@@ -23,6 +28,10 @@ Identify = Callable[[Request], Awaitable[Actor]]
 
 Publish = Callable[[], Awaitable[None]]
 Observe = Callable[[], Awaitable[Scene]]
+
+
+Tell = Callable[[str, str], Awaitable[dict[str, "bytes | Silent"]]]
+"""Method and path, sent to each worker's socket; what each answered, or why it did not."""
 
 
 class Store(Protocol):
@@ -34,7 +43,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """`secret` is the data directory's."""
+    """`secret` is the data directory's, `configured` what the configuration says. `passwords` hashes secrets."""
 
     data_dir: Path
     secret: bytes
@@ -43,3 +52,7 @@ class Plane:
     identify: Identify
     publish: Publish
     observe: Observe
+    configured: Callable[[], Snapshot] = nothing_configured
+    passwords: Passwords = field(default_factory=Passwords)
+    tell: Tell | None = None
+    exports: Exports = field(default_factory=Exports)

@@ -131,6 +131,8 @@ async def handle(endpoint: Endpoint, call: Call[Any, Any], _: bytes = b"") -> An
 def respond(endpoint: Endpoint, answer: Answer) -> Response:
     status = answer.status or endpoint.status
     response = Response("" if status == 204 else encoded(answer), status=status)
+    if answer.stream is not None:
+        response.timeout = None  # Quart's would cut it off after a minute, and it would look whole
     response.headers["Content-Type"] = answer.content_type or JSON
     if status == 204:
         del response.headers["Content-Type"]
