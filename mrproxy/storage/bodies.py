@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mrproxy.link.capture import CapturedBodies
 from mrproxy.storage.database import Database
 from mrproxy.storage.records import Cursor
-from mrproxy.storage.rows import storable
+from mrproxy.storage.rows import LAST_UTC, storable
 from mrproxy.storage.schema import records, schema_control
 
 bodies = schema_control.bodies
@@ -90,7 +90,7 @@ def row_of(captured: CapturedBodies) -> BodyRow:
     """In the order of COLUMNS; the same values as in the request's record."""
     return (
         str(storable(captured.request_id)),
-        float(storable(captured.started_utc) or 0),
+        max(0.0, min(captured.started_utc, LAST_UTC)),
         str(storable(captured.user)),
         zlib.compress(as_bytes(captured.request, captured.request_is_base64), _LEVEL),
         captured.request_truncated,

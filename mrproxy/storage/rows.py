@@ -16,6 +16,7 @@ Row = tuple[Value, ...]
 
 COLUMNS = (*JournalRecord.__struct_fields__, "ingested_utc", "cost")
 COST = COLUMNS.index("cost")
+STARTED = COLUMNS.index("started_utc")
 COUNTED = tuple(COLUMNS.index(name) for name in ("prompt_tokens", "completion_tokens", "charged_tokens"))
 
 _INT64_MAX = 2**63 - 1
@@ -24,6 +25,8 @@ _INT64_MAX = 2**63 - 1
 MOST_TOKENS = 10**12
 # An index entry of PostgreSQL holds 2,704 bytes (a third of a page), and that of `usage_daily` has five such texts.
 MOST_TEXT_BYTES = 400
+# The last second that a calendar has. A clock may be wrong; what it says must still be shown.
+LAST_UTC = 253_402_300_799.0
 _SHORT_CHARACTERS = MOST_TEXT_BYTES // 4
 
 
@@ -34,6 +37,7 @@ def row_of(record: JournalRecord, ingested_utc: float) -> Row:
         tokens = values[index]
         if tokens is not None and not 0 <= tokens <= MOST_TOKENS:  # type: ignore[operator]
             values[index] = max(0, min(tokens, MOST_TOKENS))
+    values[STARTED] = max(0.0, min(values[STARTED], LAST_UTC))  # type: ignore[type-var]
     return (*values, ingested_utc, None)
 
 

@@ -1,5 +1,6 @@
 """Rows that both databases take."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import astuple
 
-from mrproxy.storage.rows import COLUMNS, COST, MOST_TEXT_BYTES, row_of, shortened, storable
+from mrproxy.storage.rows import COLUMNS, COST, MOST_TEXT_BYTES, STARTED, row_of, shortened, storable
 from tests.link.journal_examples import a_record, journal_records
 
 NOW_UTC = 1_800_000_000.5
@@ -52,3 +53,11 @@ def test_nobody_has_less_than_no_tokens_or_more_than_can_be_summed(tokens, expec
 
 def test_the_cost_stands_where_it_is_filled_in():
     assert COLUMNS[COST] == "cost"
+
+
+@pytest.mark.parametrize(
+    ("started_utc", "year"), [(-1e300, 1970), (1e300, 9999), (1e12, 9999), (1_790_000_000.0, 2026)]
+)
+def test_every_moment_is_one_that_a_calendar_has(started_utc, year):
+    row = row_of(a_record(started_utc=started_utc), 0.0)
+    assert datetime.fromtimestamp(row[STARTED], UTC).year == year
