@@ -24,6 +24,7 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _WHITESPACE = b" \t\r\n\f"
 # Enough for the longest signature (WebP's, 14 bytes), and whole base64 groups.
 _HEAD_CHARACTERS = 24
+_DEFAULT_IMAGE = "image/jpeg"
 
 Request = TypeVar("Request", ChatRequest, TextRequest)
 
@@ -73,8 +74,16 @@ def image_of_base64(data: str, param: str = "messages", media_type: str = "", de
 
 
 def data_url_of(image: Image) -> str:
-    """For engines that want URLs: the address it has, or its data as a URL."""
-    return image.url or f"data:{image.media_type or 'application/octet-stream'};base64,{image.data}"
+    """For engines that want URLs: the address it has, or its data as a URL, which must have some type of image."""
+    return image.url or f"data:{image.media_type or sniff_base64(image.data) or _DEFAULT_IMAGE};base64,{image.data}"
+
+
+def file_of_data(data: str, name: str, param: str) -> File:
+    """What OpenAI's dialects call a file's data: a data URL, or bare base64."""
+    if not is_data_url(data):
+        return File(name=name, data=clean_base64(data, param))
+    parsed = parse_data_url(data, param)
+    return File(name=name, media_type=parsed.media_type, data=parsed.data)
 
 
 def clean_base64(data: str, param: str = "messages") -> str:

@@ -16,6 +16,7 @@ from mrproxy.dialects.media import (
     clean_base64,
     data_url_of,
     encode_base64,
+    file_of_data,
     find_urls,
     image_of_base64,
     image_of_url,
@@ -55,6 +56,30 @@ def test_a_data_url_becomes_its_data() -> None:
     image = image_of_url(f"data:image/png;base64,{b64(PNG)}", detail="low")
     assert image == Image(media_type="image/png", data=b64(PNG), detail="low")
     assert data_url_of(image) == f"data:image/png;base64,{b64(PNG)}"
+
+
+@pytest.mark.parametrize(("data", "media_type"), [("iVBORw0KGgo=", "image/png"), ("AAAA", "image/jpeg")])
+def test_a_data_url_always_has_some_type_of_image(data: str, media_type: str) -> None:
+    assert data_url_of(Image(data=data)) == f"data:{media_type};base64,{data}"
+
+
+@pytest.mark.parametrize(
+    ("data", "file"),
+    [
+        ("data:application/pdf;base64,AAAA", File("a", "application/pdf", "AAAA")),
+        ("data:text/plain,h%69", File("a", "text/plain", "aGk=")),
+        ("AAA", File("a", data="AAA=")),
+    ],
+)
+def test_a_file_is_a_data_url_or_bare_base64(data: str, file: File) -> None:
+    assert file_of_data(data, "a", "p") == file
+
+
+@pytest.mark.parametrize("data", ["", "?", "data:a/b;base64,?", "data:a/b;base64"])
+def test_a_file_that_is_neither_is_refused(data: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        file_of_data(data, "a", "input[0]")
+    assert caught.value.param == "input[0]"
 
 
 def test_a_web_address_stays_one_whatever_its_case() -> None:

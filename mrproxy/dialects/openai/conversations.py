@@ -22,8 +22,9 @@ from mrproxy.canonical.conversation import (
     ToolCall,
     ToolResult,
 )
+from mrproxy.dialects.media import data_url_of
 from mrproxy.dialects.openai.engines import Engine
-from mrproxy.dialects.openai.media import write_file, write_image
+from mrproxy.dialects.openai.fields import invalid
 
 _INSTRUCTIONS = (Role.SYSTEM, Role.DEVELOPER)
 
@@ -106,17 +107,34 @@ class _Writer:
             case Text():
                 return {"type": "text", "text": part.text}
             case Image():
-                return write_image(part)
+                return _write_image(part)
             case Audio():
                 return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
             case File():
-                return write_file(part, self.engine.label, self.engine.has_files, param)
+                return self._file(part, param)
             case Refusal() if self.engine.is_template_based:
                 return {"type": "text", "text": part.text}
             case Refusal():
                 return {"type": "refusal", "refusal": part.text}
             case Thinking() | RedactedThinking() | ToolCall() | ToolResult():
                 raise AssertionError(f"no message but an assistant's or a tool's has {part!r}")
+
+    def _file(self, file: File, param: str) -> dict[str, object]:
+        """Raises ClientError for a file that the engine cannot be given."""
+        if file.text:
+            return {"type": "text", "text": f"{file.name}:\n{file.text}" if file.name else file.text}
+        if not self.engine.has_files:
+            raise invalid(param, f"{self.engine.label} cannot read files")
+        if file.url:
+            raise invalid(param, f"{self.engine.label} takes files as data, not as a URL")
+        said: dict[str, object] = {}
+        if file.data:
+            said["file_data"] = f"data:{file.media_type};base64,{file.data}" if file.media_type else file.data
+        if file.name:
+            said["filename"] = file.name
+        if file.file_id:
+            said["file_id"] = file.file_id
+        return {"type": "file", "file": said}
 
     def _write_results(self, message: Message, number: int) -> None:
         for result in message.parts:
@@ -154,3 +172,10 @@ class _Writer:
 
 def _write_call(call: ToolCall) -> dict[str, object]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _write_image(image: Image) -> dict[str, object]:
+    said: dict[str, object] = {"url": data_url_of(image)}
+    if image.detail is not None:
+        said["detail"] = image.detail
+    return {"type": "image_url", "image_url": said}

@@ -22,8 +22,8 @@ from mrproxy.canonical.conversation import (
     ToolCall,
     ToolResult,
 )
+from mrproxy.dialects.media import file_of_data, image_of_url
 from mrproxy.dialects.openai.fields import decode, invalid, is_said, missing, unknown_names
-from mrproxy.dialects.openai.media import read_file, read_image
 
 
 class TextPart(msgspec.Struct, tag_field="type", tag="text"):
@@ -146,14 +146,24 @@ def _read_medium(part: ImagePart | AudioPart | FilePart, param: str) -> Image | 
         case ImagePart():
             asked = part.image_url
             url, detail = (asked, None) if isinstance(asked, str) else (asked.url, asked.detail)
-            return read_image(url, detail, f"{param}.image_url.url")
+            return image_of_url(url, f"{param}.image_url.url", detail)
         case AudioPart():
             return Audio(part.input_audio.format, part.input_audio.data)
         case FilePart():
-            file = part.file
-            return read_file(file.filename or "", file.file_data or "", file.file_id or "", f"{param}.file")
+            return _read_file(part.file, f"{param}.file")
         case _:
             assert_never(part)
+
+
+def _read_file(file: _FileFile, param: str) -> File:
+    name = file.filename or ""
+    if file.file_data:
+        return msgspec.structs.replace(
+            file_of_data(file.file_data, name, f"{param}.file_data"), file_id=file.file_id or ""
+        )
+    if not file.file_id:
+        raise invalid(param, "a file needs file_data or file_id")
+    return File(name=name, file_id=file.file_id)
 
 
 def _read_thinking(message: AskedMessage) -> list[Part]:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from mrproxy.canonical.conversation import Audio, File, Image, Refusal, Text
-from mrproxy.dialects.media import clean_base64, image_of_url, is_data_url, is_web_url, parse_data_url
+from mrproxy.dialects.media import file_of_data, image_of_url, is_web_url
 from mrproxy.dialects.responses.reading import (
     Warnings,
     invalid,
@@ -113,10 +113,7 @@ def _image(part: _Part, place: str) -> Image:
 def _file(part: _Part, place: str) -> File:
     name = part.filename or ""
     if part.file_data is not None:
-        if not is_data_url(part.file_data):
-            return File(name=name, data=clean_base64(part.file_data, f"{place}.file_data"))
-        inline = parse_data_url(part.file_data, f"{place}.file_data")
-        return File(name=name, media_type=inline.media_type, data=inline.data)
+        return file_of_data(part.file_data, name, f"{place}.file_data")
     if part.file_url is not None:
         if not is_web_url(part.file_url):
             raise invalid(f"{place}.file_url", "not an http(s) address")

@@ -45,6 +45,42 @@ def test_a_text_alone_is_a_string_and_parts_are_parts() -> None:
     ]
 
 
+def test_an_image_is_said_by_its_url_or_its_data() -> None:
+    web = Image(url="https://x", detail="low")
+    assert said("vllm", Role.USER, web)["content"] == [
+        {"type": "image_url", "image_url": {"url": "https://x", "detail": "low"}}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "inner"),
+    [
+        (
+            File("a.pdf", "application/pdf", "AAAA"),
+            {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"},
+        ),
+        (File(data="AAAA"), {"file_data": "AAAA"}),
+        (File(file_id="file-1"), {"file_id": "file-1"}),
+    ],
+)
+def test_files_are_said_to_those_who_read_them(file: File, inner: dict[str, str]) -> None:
+    assert said("openai", Role.USER, file)["content"] == [{"type": "file", "file": inner}]
+    with pytest.raises(ClientError) as caught:
+        said("vllm", Role.USER, file)
+    assert caught.value.param == "messages[0].content[0]"
+
+
+def test_a_file_elsewhere_is_fetched_for_nobody() -> None:
+    with pytest.raises(ClientError):
+        said("openai", Role.USER, File(url="https://x"))
+
+
+def test_a_file_that_is_text_is_text_to_everyone() -> None:
+    for kind in ("openai", "vllm"):
+        assert said(kind, Role.USER, File(text="hi"))["content"] == [{"type": "text", "text": "hi"}]
+        assert said(kind, Role.USER, File("a.txt", text="hi"))["content"] == [{"type": "text", "text": "a.txt:\nhi"}]
+
+
 def test_templates_get_one_system_prompt() -> None:
     messages = (
         Message(Role.SYSTEM, (Text("a"), Text("b"))),

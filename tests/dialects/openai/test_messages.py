@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from mrproxy.canonical.conversation import (
+    File,
     Image,
     Message,
     Refusal,
@@ -60,6 +61,28 @@ def test_a_tool_answers() -> None:
     assert read({"role": "tool", "tool_call_id": "c1", "content": "x"})[0].parts == (ToolResult("c1", (Text("x"),)),)
 
 
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (
+            {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"},
+            File("a.pdf", "application/pdf", "AAAA"),
+        ),
+        ({"file_data": "AAA"}, File(data="AAA=")),
+        ({"file_id": "file-1", "filename": "a"}, File("a", file_id="file-1")),
+        ({"file_id": "file-1", "file_data": "AAAA"}, File(data="AAAA", file_id="file-1")),
+    ],
+)
+def test_a_file_is_its_data_or_its_id(file: dict[str, str], expected: File) -> None:
+    assert read({"role": "user", "content": [{"type": "file", "file": file}]})[0].parts == (expected,)
+
+
+def test_the_first_bytes_of_an_image_win_over_its_label() -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,iVBORw0KGgo", "detail": "low"}}
+    image = Image("image/png", "iVBORw0KGgo=", detail="low")
+    assert read({"role": "user", "content": [part]})[0].parts == (image,)
+
+
 _CUSTOM = {"id": "c", "type": "custom", "custom": {"name": "x", "input": "y"}}
 _AUDIO = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
 
@@ -78,7 +101,15 @@ _AUDIO = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"
             {"role": "user", "content": [{"type": "image_url", "image_url": "file:///x"}]},
             "messages[0].content[0].image_url.url",
         ),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": "data:image/png;base64,?"}]},
+            "messages[0].content[0].image_url.url",
+        ),
         ({"role": "user", "content": [{"type": "file", "file": {}}]}, "messages[0].content[0].file"),
+        (
+            {"role": "user", "content": [{"type": "file", "file": {"file_data": "data:x;base64"}}]},
+            "messages[0].content[0].file.file_data",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(message: dict[str, Any], param: str) -> None:

@@ -35,7 +35,10 @@ RAW = st.sampled_from([{"type": "object"}, {"type": "object", "properties": {"ä
 )
 NUMBER = st.floats(0, 2).map(lambda value: round(value, 3))
 IMAGE = st.builds(
-    Image, media_type=st.sampled_from(["image/png", "image/jpeg"]), data=BASE64, detail=st.sampled_from([None, "low"])
+    lambda typed, detail: Image(*typed, detail=detail),
+    # The first bytes decide, where they say anything.
+    st.sampled_from([("image/png", "iVBORw0KGgo="), ("image/png", "AAAA"), ("image/jpeg", "aGk=")]),
+    st.sampled_from([None, "low"]),
 ) | st.builds(Image, url=st.just("https://example.org/a.png"))
 SPOKEN = st.one_of(
     st.builds(Text, TEXT),
