@@ -8,10 +8,7 @@ import hmac
 from dataclasses import dataclass
 from hashlib import sha256
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-KEY_BYTES = 32
+from mrproxy.storage.secrets import subkey
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -28,17 +25,13 @@ class DerivedKeys:
 
 def derive_keys(secret: bytes) -> DerivedKeys:
     return DerivedKeys(
-        cookie=derive(secret, "session cookie 1"),
-        csrf=derive(secret, "csrf token 1"),
-        device=derive(secret, "device cookie 1"),
-        flow=derive(secret, "sign-in flow 1"),
-        session_id=derive(secret, "session id 1"),
-        token=derive(secret, "access token HS256 1"),
+        cookie=subkey(secret, "session cookie 1"),
+        csrf=subkey(secret, "csrf token 1"),
+        device=subkey(secret, "device cookie 1"),
+        flow=subkey(secret, "sign-in flow 1"),
+        session_id=subkey(secret, "session id 1"),
+        token=subkey(secret, "access token HS256 1"),
     )
-
-
-def derive(secret: bytes, purpose: str) -> bytes:
-    return HKDF(SHA256(), KEY_BYTES, salt=None, info=f"mrproxy {purpose}".encode()).derive(secret)
 
 
 def tag(key: bytes, *parts: str) -> str:

@@ -27,6 +27,9 @@ FORGOTTEN_AFTER_SECONDS = 24 * 3600.0
 FREE_ADDRESS_FAILURES = 30
 ADDRESS_REFUND_SECONDS = 20.0
 
+# So long a device is known on which somebody has signed in.
+DEVICE_SECONDS = 180 * 24 * 3600.0
+
 MAX_KEYS = 20_000
 
 
