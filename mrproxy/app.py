@@ -5,15 +5,16 @@
             ├─ registry ─── a nursery per backend: sweep, probe, TLS bridges
             ├─ control uplink: sweep
             ├─ commands' door: the worker's Unix socket
-            ├─ loop lag
+            ├─ loop lag, disk, stored responses
             └─ front door: sweep, accept, hosted fibers, TLS bridges
     control ─┬─ signals
-             ├─ ingestion (journal → database), retention
+             ├─ ingestion (journal and captured bodies → database), retention
              └─ serve_control (Hypercorn, journal reader)
 Nothing else starts tasks, and nothing outlives these trees. Read next: `lifecycle.py`.
 """
 
 import gc
+import itertools
 import os
 import signal
 import socket
@@ -73,6 +74,9 @@ _GOODBYE_SECONDS = 2.0
 # And for engines to say how long the prompts of what was cut off are; what is asked then is settled by an estimate.
 _LAST_QUESTIONS_SECONDS = 2.0
 _FORGET_SECONDS = 60.0
+_DISK_SECONDS = 5.0
+# Ten minutes.
+_CAPTURE_SEGMENT_CHECKS = 120
 # Four looks cost 20 µs a second.
 _LOOK_SECONDS = 0.25
 # What is not in the database by then is taken over at the next start.
@@ -223,7 +227,7 @@ class Worker:
             ),
         )
         self._captures = CaptureWriter(self._directory.journal, name, settings.journal_segment_bytes)
-        self._capture_as_set(settings)
+        self._capture_as_set()
         if settings.records:
             spool = SpoolWriter(self._directory.journal, name, settings.journal_segment_bytes)
             stages.archive = Archive(
@@ -271,6 +275,7 @@ class Worker:
             nursery.start_soon(self._follow_backends, name="backends")
             nursery.start_soon(self._watch_lag, name="loop lag")
             nursery.start_soon(self._forget_responses, name="stored responses")
+            nursery.start_soon(self._mind_the_disk, name="disk")
             with self._command_socket() as commands:
                 door = partial(self._commands_door.run, [commands], trio.Event(), None)
                 await nursery.start(door, name="commands")
@@ -353,6 +358,7 @@ class Worker:
         stages.ledger.load(self._catalogue)
         if head.settings != former.settings:
             self._apply(head.settings)
+        self._capture_as_set()
         if (head.backends, head.settings) != (former.backends, former.settings):
             self._has_other_backends.set()
         self._log.info("reloaded", generation=head.generation, keys=self._catalogue.key_count)
@@ -361,7 +367,6 @@ class Worker:
         stages = self._stages
         self._log = self._log.at_level(settings.log_level)
         stages.settings = settings
-        self._capture_as_set(settings)
         stages.scheduler.settings = settings
         stages.control.pump.pace = settings
         self._door.apply(settings)
@@ -374,8 +379,26 @@ class Worker:
             head = self._catalogue.head
             await self._stages.registry.apply(head.backends, head.settings)
 
-    def _capture_as_set(self, settings: Settings) -> None:
-        self._stages.captures = self._captures if settings.capture_bodies else None
+    def _capture_as_set(self) -> None:
+        groups = self._catalogue.groups.values()
+        is_wanted = self._catalogue.head.settings.capture_bodies or any(group.captures_bodies for group in groups)
+        self._stages.captures = self._captures if is_wanted else None
+
+    async def _mind_the_disk(self) -> None:
+        """Say what it did not take, for whoever writes is on a request's way; and end segments of captures in time.
+
+        A segment that is being written cannot be removed, and what is captured is not to lie on the disk for long.
+        """
+        journal, captures, lost = self._stages.journal, self._captures, (0, 0)
+        for number in itertools.count(1):
+            await trio.sleep(_DISK_SECONDS)
+            now_lost = journal.lost_records, captures.lost
+            if now_lost != lost:
+                records, bodies = (now - before for now, before in zip(now_lost, lost, strict=True))
+                self._log.error("the disk does not take everything", lost_records=records, lost_captures=bodies)
+            lost = now_lost
+            if number % _CAPTURE_SEGMENT_CHECKS == 0:
+                captures.close()
 
     async def _forget_responses(self) -> None:
         """Those that are too old, without traffic too."""

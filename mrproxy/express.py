@@ -72,7 +72,7 @@ class ExpressWay:
         exchange = stages.open_exchange(head, now)
         exchange.model, exchange.streams, exchange.body_bytes = pool.model, request.streams, len(body)
         if stages.captures is not None:
-            exchange.capture = stages.open_capture(body)
+            exchange.capture = stages.open_capture(body, caller)
         limits = stages.ledger.ratelimit_headers(caller, now)
         exchange.answer_lines = b"x-request-id: %b\r\n%b" % (exchange.request_id, limits)
         if route.surface is Surface.MESSAGES:

@@ -108,7 +108,7 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
         body = await client.read_body(head)
         exchange.body_bytes = len(body)
         if stages.captures is not None:
-            exchange.capture = stages.open_capture(body)
+            exchange.capture = stages.open_capture(body, caller)
         request = dialect.decode(body, operation) if head.boundary is None else decode_form(body, head.boundary)
         client.begin()
         pool = find_pool(request, operation, caller, stages)

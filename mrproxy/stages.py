@@ -94,9 +94,11 @@ class Stages:
         """What the prompt begins with, as a number: equal beginnings go where their KV cache is warm."""
         return zlib.crc32(body[:_PREFIX_BYTES]) if self.settings.placement == "affinity" else 0
 
-    def open_capture(self, body: bytes) -> Capture:
-        """For `exchange.capture`: what is kept of a request's bodies."""
-        return Capture(body, self.settings.capture_max_bytes)
+    def open_capture(self, body: bytes, caller: Caller) -> Capture | None:
+        """For `exchange.capture`: what is kept of a request's bodies, if that is wanted of all or of its group."""
+        if caller.captures_bodies or self.settings.capture_bodies:
+            return Capture(body, self.settings.capture_max_bytes)
+        return None
 
     def estimate(self, model: str, request: Request, operation: Operation) -> int:
         """Tokens it will probably take, for the ledger and the scheduler."""

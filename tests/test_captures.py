@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mrproxy.config import Backend
-from mrproxy.link.capture import CapturedBodies, CaptureReader, capture_segments
+from mrproxy.config import Backend, Key
+from mrproxy.link.capture import CapturedBodies, CaptureReader, capture_segments, is_finished
 from mrproxy.link.snapshot import read, write
 from tests.fakes.behaviours import (
     DONE,
@@ -32,7 +32,7 @@ from tests.fakes.behaviours import (
 )
 from tests.fakes.caller import KEY, chat, request
 from tests.fakes.express import Watched, ask, warmed, watched_express
-from tests.fakes.gateway import Gateway, run_gateway
+from tests.fakes.gateway import Gateway, run_gateway, wait_until
 from tests.fakes.loop_engine import run_engine
 
 pytestmark = pytest.mark.slow
@@ -208,7 +208,7 @@ async def test_nothing_is_written_when_it_is_off(tmp_path: Path) -> None:
 async def test_a_reload_turns_it_on_and_off(tmp_path: Path) -> None:
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
         caller = await warmed(gateway)
-        path = gateway.worker._snapshot_path
+        path = gateway.worker._follower.path
         snapshot = read(path)
         for is_on in (True, False):
             settings = replace(snapshot.settings, capture_bodies=is_on)
@@ -217,6 +217,46 @@ async def test_a_reload_turns_it_on_and_off(tmp_path: Path) -> None:
             await ask(caller)
         await gateway.wait_records(3)
         assert len(captured(tmp_path)) == 1
+
+
+async def test_a_groups_policy_captures_its_members_and_nobody_else(tmp_path: Path, express: Watched) -> None:
+    guest = Key(name="guest", key="mr_guest", user=None)
+    async with run_engine() as engine, run_gateway(tmp_path, engine, keys=(guest,)) as gateway:
+        caller, other = await warmed(gateway), await gateway.connect()
+        path = gateway.worker._follower.path
+        snapshot = read(path)
+        groups = tuple(msgspec.structs.replace(each, captures_bodies=each.name == "staff") for each in snapshot.groups)
+        changed = msgspec.structs.replace(snapshot, groups=groups, generation=snapshot.generation + 1)
+        write(path, changed)
+        assert await gateway.worker._reload() == ""
+        for stream in (False, True, False):
+            await ask(caller, stream=stream)
+            await other.send(request(body=chat(stream=stream), key="mr_guest"))
+            await other.read_answer()
+        await gateway.wait_records(7)
+        assert [bodies.user for bodies in captured(tmp_path)] == ["ada"] * 3
+        assert express.taken >= 1
+
+
+async def test_what_the_disk_did_not_take_is_said_and_a_segment_ends_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mrproxy.app._DISK_SECONDS", 0.01)
+    monkeypatch.setattr("mrproxy.app._CAPTURE_SEGMENT_CHECKS", 1)
+    async with run_engine() as engine, run_gateway(tmp_path, engine, capture_bodies=True) as gateway:
+        caller = await warmed(gateway)
+        gateway.worker._captures.lost += 2
+        gateway.worker._stages.journal.lost_records += 1
+        await wait_until(lambda: gateway.log.events(LOST))
+        assert gateway.log.events(LOST) == [{"lost_records": 1, "lost_captures": 2}]
+        await wait_until(lambda: is_finished(capture_segments(tmp_path / "journal")[0]))
+        await ask(caller)
+        await gateway.wait_records(2)
+        assert len(capture_segments(tmp_path / "journal")) == 2
+        gateway.worker._stages.journal.lost_records -= 1
+
+
+LOST = "the disk does not take everything"
 
 
 async def test_a_full_disk_loses_the_capture_and_counts_it(tmp_path: Path) -> None:

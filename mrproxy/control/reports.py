@@ -136,6 +136,17 @@ def is_routable(state: str) -> bool:
     return state in {"routable", "half_open"}
 
 
+# What a worker counts of what its disk did not take. It says so until it ends: what is lost stays lost.
+LOSSES = {"journal_lost_total": "records", "captures_lost_total": "captured bodies"}
+
+
+def losses_of(answers: Sequence[WorkerReport | Silent]) -> list[str]:
+    """What is lost for good since each worker began."""
+    reports = [answer for answer in answers if isinstance(answer, WorkerReport)]
+    lost = {what: sum(report.counters.get(name, 0) for report in reports) for name, what in LOSSES.items()}
+    return [f"{count} {what} are lost: the disk did not take them" for what, count in lost.items() if count]
+
+
 def warnings_of(storage: StorageReport | None) -> list[str]:
     """What somebody should look at although requests are served: records wait in the journal, and none is lost."""
     if storage is None:

@@ -18,6 +18,7 @@ from mrproxy.control.reports import (
     backend_state,
     best_state,
     is_routable,
+    losses_of,
     reasons_not_ready,
     warnings_of,
 )
@@ -115,7 +116,7 @@ def summarize(scene: Scene) -> Status:
         "uptime_seconds": round(scene.uptime_seconds, 1),
         "ready": not reasons,
         "reasons": reasons,
-        "warnings": warnings_of(scene.storage),
+        "warnings": [*warnings_of(scene.storage), *losses_of(scene.answers)],
         "in_flight": _sum_gauge(reports, "in_flight"),
         "waiting": _sum_gauge(reports, "waiting"),
         "connections": _sum_gauge(reports, "connections"),

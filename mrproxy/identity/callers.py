@@ -23,6 +23,7 @@ class Caller:
     """An authenticated key and its user. `flow_id` is whose turn it is; `models` None allows all.
 
     `networks` None: it may come from anywhere. `is_plain`: of all these questions none has to be asked.
+    `captures_bodies`: its group has what it asks and is answered kept.
     """
 
     key_id: str
@@ -36,6 +37,7 @@ class Caller:
     networks: tuple[Network, ...] | None
     may_infer: bool
     is_plain: bool
+    captures_bodies: bool = False
 
 
 class Identity:
@@ -82,9 +84,9 @@ class Identity:
 def _caller(key: KeySpec, digest: bytes, catalogue: Catalogue) -> Caller:
     user = catalogue.find_user(key.user) if key.user is not None else None
     name = key.group if user is None else user.group
+    group = catalogue.groups.get(name)
     weight = None if user is None else user.weight
     if weight is None:
-        group = catalogue.groups.get(name)
         weight = 1 if group is None else group.weight
     may_infer = INFERENCE in key.scopes
     return Caller(
@@ -99,4 +101,5 @@ def _caller(key: KeySpec, digest: bytes, catalogue: Catalogue) -> Caller:
         networks=None if key.addresses is None else readable_networks(key.addresses),
         may_infer=may_infer,
         is_plain=may_infer and key.models is None and key.expires_utc is None and key.addresses is None,
+        captures_bodies=group is not None and group.captures_bodies,
     )

@@ -14,6 +14,7 @@ from mrproxy.control.reports import (
     backend_state,
     best_state,
     decode_report,
+    losses_of,
     reasons_not_ready,
     warnings_of,
 )
@@ -97,3 +98,13 @@ def test_a_journal_read_late_is_a_reason() -> None:
 def test_a_short_lag_of_the_database_is_no_warning() -> None:
     assert warnings_of(IngestStatistics(0, 5000, 20, 9.9, 0, 0, "")) == []
     assert warnings_of(IngestStatistics(0, 5000, 20, 10.1, 0, 0, "")) != []
+
+
+def test_what_is_lost_is_said_of_all_workers_together() -> None:
+    counters = {"journal_lost_total": 2, "captures_lost_total": 1}
+    answers = (worker(counters=counters), worker(counters={"journal_lost_total": 3}), Silent("2", "gone"))
+    assert losses_of(answers) == [
+        "5 records are lost: the disk did not take them",
+        "1 captured bodies are lost: the disk did not take them",
+    ]
+    assert losses_of((worker(),)) == []

@@ -62,6 +62,17 @@ def test_a_key_is_its_user_with_the_users_or_the_groups_weight(
     assert caller.is_plain
 
 
+def test_whether_bodies_are_kept_is_the_groups_policy() -> None:
+    keys = [spec(b"a", user="ada"), spec(b"b", group="staff"), spec(b"c", user="eve"), spec(b"d")]
+    identity = Callers(*keys).identity
+    groups = (GroupSpec("staff", captures_bodies=True), GroupSpec("other"))
+    people = (UserSpec("ada", "staff"), UserSpec("eve", "nowhere"))
+    identity.load(
+        catalogue_from(Snapshot(generation=2, created_utc=0.0, groups=groups, users=people, keys=tuple(keys)))
+    )
+    assert [identity.identify(key).captures_bodies for key in (b"a", b"b", b"c", b"d")] == [True, True, False, False]
+
+
 def test_two_keys_of_one_user_are_one_flow() -> None:
     callers = Callers(spec(b"a", user="ada"), spec(b"b", user="ada"))
     assert callers.identity.identify(b"a").flow_id == callers.identity.identify(b"b").flow_id
