@@ -1,12 +1,13 @@
-"""Shell. The control plane's HTTP routes: liveness, readiness, status, metrics, and JSON for every mistake.
+"""Shell. The control plane's HTTP routes: liveness, readiness, status, metrics, the APIs, and JSON for every mistake.
 
-The front door forwards here whatever is not inference. A handler observes a `Scene` and shows one view of it;
-it decides nothing. No error body says more than a code and a sentence: tracebacks go to the log.
-Read next: `status.py` and `metrics.py` (the views), `server.py` (who serves this).
+The front door forwards here whatever is not inference. A handler here observes a `Scene` and shows one view of it; it
+decides nothing. APIs bring their tables along (`api/endpoint.py`), pages mount themselves. What is wrong below an
+API's prefix is worded by that API, elsewhere as OpenAI's SDKs read it; tracebacks go to the log.
+Read next: `status.py` and `metrics.py` (the views), `server.py` (who serves this), `offer.py` (what is mounted).
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import Any
 
@@ -16,16 +17,22 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException
 
+from mrproxy.control.api.endpoint import Api
+from mrproxy.control.api.idempotency import carry_out
+from mrproxy.control.api.plane import Observe, Tell
+from mrproxy.control.api.problem import problem_of_status
+from mrproxy.control.api.serving import mount, request_id_of, respond_problem
 from mrproxy.control.metrics import render_metrics
-from mrproxy.control.status import Scene, summarize
+from mrproxy.control.offer import Offer
+from mrproxy.control.status import summarize
 from mrproxy.errors import Code
 
 LIVE_INTERVAL_SECONDS = 1.0
-# No route takes a body; this is what a client may waste before it is told so (nginx's client_max_body_size).
+# As the front door has it for what it forwards (nginx's client_max_body_size); no body of an API is larger.
 MAX_BODY_BYTES = 1 << 20
 
 SECURITY_HEADERS = {
-    # No page is served here, so a browser needs nothing: not even an answer shown in a frame.
+    # For what is no page: a browser needs nothing of it, not even to show it in a frame. A page brings its own.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -35,7 +42,6 @@ SECURITY_HEADERS = {
 
 GOODBYE_SECONDS = 2.0
 
-Observe = Callable[[], Awaitable[Scene]]
 Send = Callable[[Any], Awaitable[None]]
 
 
@@ -56,18 +62,26 @@ class UncutHTTPConnection(TrioASGIHTTPConnection):
         await super().handle_request(nursery, request, send_to_the_end)
 
 
-def build_app(observe: Observe, drain: trio.Event) -> QuartTrio:
-    """The ASGI application; `observe` never raises and takes less than a second."""
+def build_app(observe: Observe, drain: trio.Event, offer: Offer | None = None, tell: Tell | None = None) -> QuartTrio:
+    """The ASGI application; `observe` and `tell` never raise and take less than a second."""
     app = QuartTrio("mrproxy.control", static_folder=None)
+    app.url_map.merge_slashes = False  # the answer would be a redirect in HTML
     app.asgi_http_class = UncutHTTPConnection
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     _add_views(app, observe, drain)
     _add_live_status(app, observe, drain)
-    _add_errors(app)
+    _add_errors(app, () if offer is None else offer.apis)
+    if offer is not None and tell is not None:
+        plane = offer.make_plane(observe, tell)
+        for api in offer.apis:
+            mount(app, api, plane, carry_out)
+        for add in offer.mounts:
+            add(app)
 
     @app.after_request
     async def secure(response: Response) -> Response:
-        response.headers.update(SECURITY_HEADERS)
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     return app
@@ -114,17 +128,25 @@ def _add_live_status(app: QuartTrio, observe: Observe, drain: trio.Event) -> Non
         await websocket.close(1001, "draining")
 
 
-def _add_errors(app: QuartTrio) -> None:
+def _add_errors(app: QuartTrio, apis: Sequence[Api]) -> None:
     @app.errorhandler(HTTPException)
     async def refuse(error: HTTPException) -> Response:
         """404, 405, 413, … and 500, which Quart has logged with its traceback before it comes here."""
         status = error.code or 500
         # Werkzeug's sentence for a 404 speaks of typing URLs by hand; SDKs print this one.
         message = "There is nothing at this path." if status == 404 else error.description or error.name
-        response = _error(status, message)
+        api = next((each for each in apis if request and is_below(request.path, each.prefix)), None)
+        if api is not None:
+            response = respond_problem(api, problem_of_status(status, message), request_id_of(request))
+        else:
+            response = _error(status, message)
         if allowed := getattr(error, "valid_methods", None):
             response.headers["Allow"] = ", ".join(sorted(allowed))
         return response
+
+
+def is_below(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix + "/")
 
 
 def _error(status: int, message: str) -> Response:

@@ -20,6 +20,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
+from mrproxy.control.offer import Offer
 from mrproxy.control.records import ControlLog, Records
 from mrproxy.control.reports import StorageReport
 from mrproxy.control.routes import build_app
@@ -54,13 +55,15 @@ async def serve_control(
     drain: trio.Event,
     log: ControlLog,
     storage: Callable[[float], StorageReport] | None = None,
+    offer: Offer | None = None,
     exit_hard: Callable[[int], object] = os._exit,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve on `data_dir/run/control.sock` until `drain`; `started()` once it accepts.
 
     Raises AlreadyServed or OSError before `started()`. When this returns, nothing of it runs, the socket is gone, and
-    the journal is read to its end. `storage(now)` says how the database does, where there is one.
+    the journal is read to its end. `storage(now)` says how the database does, where there is one. `offer`: what is
+    served beside status and metrics.
     """
     run_directory = data_dir / "run"
     run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,12 +78,13 @@ async def serve_control(
         stored = storage(now) if storage is not None else None
         return Scene(release, now - started_at, answers, records.lag(now), records.records_read, stored)
 
+    app = build_app(observe, drain, offer, workers.tell)
     with open_control_socket(run_directory / SOCKET_NAME) as listener:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(end_for_certain, drain, drain_seconds, log, exit_hard, name="hard exit")
             nursery.start_soon(records.follow, name="journal")
             await serve(
-                build_app(observe, drain),
+                app,
                 hypercorn_config(listener, drain_seconds),
                 shutdown_trigger=drain.wait,
                 task_status=task_status,

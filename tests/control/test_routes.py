@@ -1,13 +1,24 @@
 """Through the real Unix socket: what a client of the control plane sees."""
 
 import json
+from pathlib import Path
 
 import pytest
 import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
+from quart import Response
+from quart.typing import TestClientProtocol as Client
+from quart_trio import QuartTrio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
+from mrproxy.control.api.call import Call
+from mrproxy.control.api.endpoint import Answer, Api, Endpoint
+from mrproxy.control.offer import Offer
+from mrproxy.control.permissions import Permission
+from mrproxy.control.reports import Silent
+from mrproxy.control.routes import build_app
+from tests.control.api.conftest import make_house, nothing_to_see
 from tests.control.conftest import Control
 from tests.fakes.worker import report
 
@@ -182,3 +193,38 @@ async def test_a_large_body_is_refused_before_it_is_sent(control: Control) -> No
         await stream.send_all(b"POST /healthz HTTP/1.1\r\nHost: control\r\nContent-Length: 3000000000\r\n\r\nxxx")
         answer = await stream.receive_some()
     assert answer.startswith((b"HTTP/1.1 405 ", b"HTTP/1.1 413 "))
+
+
+async def test_what_is_wrong_below_an_api_is_worded_by_it(tmp_path: Path) -> None:
+    client = offering(tmp_path, "/t")
+    for method, path, status in (("GET", "/t/none", 404), ("GET", "/t//x", 404), ("PUT", "/t/x", 405)):
+        response = await client.open(path, method=method, headers={"X-Request-Id": "r-7"})
+        assert (response.status_code, response.headers["Content-Type"]) == (status, "application/problem+json")
+        assert (await response.get_json())["instance"] == "r-7"
+    assert (await client.put("/t/x")).headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert (await (await client.get("/tea")).get_json())["error"]["code"] == "unknown_route"
+
+
+async def test_a_page_has_the_headers_that_it_brings(tmp_path: Path) -> None:
+    response = await offering(tmp_path, "/t").get("/page")
+    assert response.headers["Content-Security-Policy"] == "default-src 'self'"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def offering(tmp_path: Path, prefix: str) -> Client:
+    house = make_house(tmp_path, None)
+
+    async def show(call: Call[None, None]) -> Answer:
+        return Answer(value=1)
+
+    def page(app: QuartTrio) -> None:
+        @app.get("/page")
+        async def show_page() -> Response:
+            return Response("", headers={"Content-Security-Policy": "default-src 'self'"})
+
+    async def tell(method: str, path: str) -> dict[str, bytes | Silent]:
+        return {}
+
+    api = Api(prefix, (Endpoint("GET", "/x", Permission.PUBLIC, show),))
+    offer = Offer(make_plane=lambda observe, tell: house.plane, apis=(api,), mounts=(page,))
+    return build_app(nothing_to_see, trio.Event(), offer, tell).test_client()
