@@ -25,11 +25,12 @@ from mrproxy.canonical.deltas import (
     ToolCallBegin,
 )
 from mrproxy.dialects.anthropic.counts import Counts, read_counts
-from mrproxy.dialects.anthropic.events import MAX_HELD_BYTES, EventStream
+from mrproxy.dialects.sse import MAX_HELD_BYTES, Alien, SseReader
 from mrproxy.dialects.unreadable import UNREADABLE
 
 _NOTHING = msgspec.Raw(b"")
 _ENDED_EARLY = Failure("the engine's answer ended early")
+_NO_STREAM = Failure("the engine sent what is no event stream")
 _TOO_LONG = Failure("the engine's answer is too long to be read")
 _REASONS = {
     "end_turn": FinishReason.STOP,
@@ -174,27 +175,28 @@ class ChatStreamDecoder(_Reader):
 
     def __init__(self, request_id: str) -> None:
         super().__init__(request_id)
-        self._events = EventStream()
+        self._events = SseReader()
         self._open: dict[int, _Call] = {}
 
     def receive_data(self, data: bytes) -> list[Delta]:
         out: list[Delta] = []
         for found in self._events.receive_data(data):
             self._take(found, out)
-        if self._events.is_overlong:
-            self._fail(_TOO_LONG, out)
         return out
 
     def finish(self) -> list[Delta]:
         out: list[Delta] = []
-        rest = self._events.finish()
-        if _is_event(rest):  # only its blank line is missing
-            self._take(rest, out)
+        for rest in self._events.finish():
+            if isinstance(rest, Alien) or _is_event(rest):  # only its blank line is missing
+                self._take(rest, out)
         self._fail(_ENDED_EARLY, out)
         return out
 
-    def _take(self, data: bytes, out: list[Delta]) -> None:
+    def _take(self, data: bytes | Alien, out: list[Delta]) -> None:
         if self._is_over:
+            return
+        if isinstance(data, Alien):
+            self._fail(_strange(data), out)
             return
         try:
             event = _event.decode(data)
@@ -365,6 +367,17 @@ def _matters(data: bytes) -> bool:
         return _kind.decode(data).type in _KNOWN
     except UNREADABLE:
         return True
+
+
+def _strange(alien: Alien) -> Failure:
+    """A document instead of a stream may still say what went wrong."""
+    try:
+        error = _message.decode(alien.line).error if alien.line else None
+    except UNREADABLE:
+        error = None
+    if error is not None:
+        return Failure(_error_text(error))
+    return _NO_STREAM if alien.line else _TOO_LONG
 
 
 def _error_text(error: _Error | str) -> str:

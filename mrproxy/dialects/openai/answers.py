@@ -27,8 +27,8 @@ from mrproxy.dialects.codec import AnswerContext
 from mrproxy.dialects.openai.calls import Calls, Fragment, Function, call_prefix
 from mrproxy.dialects.openai.chunks import ChunkWriter, DocumentWriter, encode, write_finish, write_head
 from mrproxy.dialects.openai.logprobs import join_logprobs, read_logprobs
-from mrproxy.dialects.openai.sse import MAX_HELD_BYTES
 from mrproxy.dialects.openai.streams import BrokenAnswer, Document, Ends, EventStream, Head
+from mrproxy.dialects.sse import MAX_HELD_BYTES
 from mrproxy.dialects.usage import PING_COMMENT
 
 

@@ -12,8 +12,8 @@ from typing import Protocol
 import msgspec
 
 from mrproxy.canonical.deltas import Begin, Delta, End, Failure, Finish, FinishReason, Report
-from mrproxy.dialects.openai.sse import MAX_HELD_BYTES, Alien, SseReader
 from mrproxy.dialects.openai.tokens import read_report
+from mrproxy.dialects.sse import MAX_HELD_BYTES, Alien, SseReader
 from mrproxy.dialects.unreadable import UNREADABLE
 
 ENDED_EARLY = "the engine's answer ended early"

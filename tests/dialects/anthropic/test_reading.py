@@ -24,9 +24,9 @@ from mrproxy.canonical.deltas import (
     ToolCallArguments,
     ToolCallBegin,
 )
-from mrproxy.dialects.anthropic.events import MAX_HELD_BYTES
 from mrproxy.dialects.anthropic.reading import ChatDocumentDecoder, ChatStreamDecoder
 from mrproxy.dialects.codec import AnswerDecoder
+from mrproxy.dialects.sse import MAX_HELD_BYTES
 from tests.dialects.anthropic import golden
 from tests.dialects.anthropic.golden import Golden, delta, event, start, stop, text
 from tests.fuzzing import fuzz, mutated, split_at
@@ -255,6 +255,22 @@ def test_the_last_event_needs_no_blank_line() -> None:
 
 def test_nothing_is_read_after_the_end() -> None:
     assert stream_of(*golden.OLLAMA.events, *golden.ANTHROPIC.events, b"garbage") == EXPECTED["Ollama"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"<html>Bad Gateway</html>\n", "the engine sent what is no event stream"),
+        (b"<html>Bad Gateway</html>", "the engine sent what is no event stream"),
+        (b'{"type":"error","error":{"type":"api_error","message":"boom"}}', "boom"),
+        (b'{"type":"error","error":{"type":"api_error","message":"boom"}}\n', "boom"),
+        (b'{"type":"message","content":[]}\n', "the engine sent what is no event stream"),
+        (b"{\n", "the engine sent what is no event stream"),
+    ],
+)
+def test_what_is_no_stream_ends_it_in_its_own_words_if_it_has_any(data: bytes, words: str) -> None:
+    assert stream_of(data) == [Failure(words)]
+    assert stream_of(*golden.OLLAMA.events[:1], data)[-1] == Failure(words)
 
 
 def test_an_event_without_end_is_not_kept() -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from mrproxy.canonical.deltas import Delta, End, Failure, Finish, FinishReason, TextDelta
-from mrproxy.dialects.openai.sse import MAX_HELD_BYTES
 from mrproxy.dialects.openai.streams import ENDED_EARLY, BrokenAnswer, Document, Ends, EventStream, Head
+from mrproxy.dialects.sse import MAX_HELD_BYTES
 from tests.dialects.openai.answering import decode
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrproxy.dialects.openai.sse import MAX_HELD_BYTES, Alien, SseReader
+from mrproxy.dialects.sse import MAX_HELD_BYTES, Alien, SseReader
 from tests.fuzzing import fuzz, split_at
 
 STREAM = (
@@ -40,12 +40,31 @@ def test_what_is_no_stream_ends_it(line: bytes) -> None:
     assert read([line]) == [Alien(line)]
 
 
+@pytest.mark.parametrize("half", [b"d", b"dat", b"eve", b"er", b"i", b"retr", b"data"])
+def test_half_a_name_at_the_end_is_no_alien(half: bytes) -> None:
+    assert read([b"data: 1\n\n", half]) == [b" 1"]
+    assert read([b"data: 1\n", half]) == [b" 1"]
+
+
 def test_too_long_an_event_ends_the_stream_and_a_long_one_does_not() -> None:
     assert read([b"data: " + b"x" * (MAX_HELD_BYTES - 6), b"\n\n"])[0] == b" " + b"x" * (MAX_HELD_BYTES - 6)
     assert read([b"data: " + b"x" * MAX_HELD_BYTES, b"\n\n"]) == [Alien(b"")]
     half = b"data: " + b"x" * (MAX_HELD_BYTES // 2) + b"\n"
     assert read([half, half, b"d"]) == [Alien(b"")]
     assert len(read([half + b"\n", half + b"\n", half + b"\n"])) == 3
+
+
+@fuzz(300)
+@given(
+    st.lists(
+        st.sampled_from([b"\n", b"\r\n", b"\r", b"data:", b"data: x", b"event: y", b": c", b"error:"]), max_size=16
+    ),
+    st.lists(st.integers(0, 200), max_size=6),
+)
+def test_cuts_change_nothing(lines: list[bytes], places: list[int]) -> None:
+    """Invariant: pieces give what the whole gives."""
+    data = b"".join(lines)
+    assert read(split_at(data, places)) == read([data])
 
 
 @fuzz(100)

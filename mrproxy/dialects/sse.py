@@ -1,8 +1,9 @@
 """Pure. Server-sent events of an engine, however they are cut: the data of each whole event, as bytes.
 
-OpenAI's streams have data alone; names, ids and comments are skipped. llama.cpp before 2025 put an error into a field
-of that name: it is data too. A line that is no field of a stream at all (an HTML page, a JSON document) is an
-`Alien`. Invariant: at most MAX_HELD_BYTES of an incomplete event are kept.
+OpenAI's streams have data alone, and Anthropic's say in it what their names say; names, ids and comments are skipped.
+llama.cpp before 2025 put an error into a field of that name: it is data too. A line that is no field of a stream at all
+(an HTML page, a JSON document) is an `Alien`. Lines end with LF or CRLF; no engine ends them with CR alone.
+Invariant: at most MAX_HELD_BYTES of an incomplete event are kept.
 Source: WHATWG HTML §9.2.6 (2026).
 """
 
@@ -18,6 +19,7 @@ class Alien(msgspec.Struct, frozen=True):
     line: bytes
 
 
+_NAMES = (b"data", b"event", b"error", b"id", b"retry")
 _SKIPPED = (b"event", b"id", b"retry", b":")
 
 
@@ -53,8 +55,12 @@ class SseReader:
         return events
 
     def finish(self) -> list[bytes | Alien]:
-        """The body has ended: an event without its blank line counts."""
-        return [] if self._is_over else self._read([b"".join(self._held), b""])
+        """The body has ended: an event without its blank line counts, half a field's name is nothing."""
+        if self._is_over:
+            return []
+        last = b"".join(self._held)
+        is_cut_off = any(name.startswith(last) for name in _NAMES)
+        return self._read([b"" if is_cut_off else last, b""])
 
     def _read(self, lines: list[bytes]) -> list[bytes | Alien]:
         events: list[bytes | Alien] = []
