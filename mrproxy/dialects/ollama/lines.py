@@ -195,14 +195,34 @@ def _arguments_of(arguments: msgspec.Raw) -> str:
         return bytes(arguments).decode(errors="replace")
 
 
-class StreamDecoder:
-    """NDJSON."""
+class DocumentDecoder:
+    """One object."""
 
     __slots__ = ("_answer", "_held")
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._held = bytearray()
+
+    def receive_data(self, data: bytes) -> list[Delta]:
+        if self._answer.is_over:
+            return []
+        self._held += data
+        return self._within_limit()
+
+    def finish(self) -> list[Delta]:
+        if self._answer.is_over:
+            return []
+        return _last_words(self._answer, bytes(self._held))
+
+    def _within_limit(self) -> list[Delta]:
+        return [] if len(self._held) <= MAX_HELD_BYTES else self._answer.fail(_TOO_LONG)
+
+
+class StreamDecoder(DocumentDecoder):
+    """NDJSON. What is loaded or unloaded is told in one line without a newline, as a document is."""
+
+    __slots__ = ()
 
     def receive_data(self, data: bytes) -> list[Delta]:
         if self._answer.is_over:
@@ -224,36 +244,6 @@ class StreamDecoder:
         self._held += rest
         deltas += self._within_limit()
         return deltas
-
-    def finish(self) -> list[Delta]:
-        """What is loaded or unloaded is told in one line without a newline."""
-        if self._answer.is_over:
-            return []
-        return _last_words(self._answer, bytes(self._held))
-
-    def _within_limit(self) -> list[Delta]:
-        return [] if len(self._held) <= MAX_HELD_BYTES else self._answer.fail(_TOO_LONG)
-
-
-class DocumentDecoder:
-    """One object."""
-
-    __slots__ = ("_answer", "_held")
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self._held = bytearray()
-
-    def receive_data(self, data: bytes) -> list[Delta]:
-        if self._answer.is_over:
-            return []
-        self._held += data
-        return [] if len(self._held) <= MAX_HELD_BYTES else self._answer.fail(_TOO_LONG)
-
-    def finish(self) -> list[Delta]:
-        if self._answer.is_over:
-            return []
-        return _last_words(self._answer, bytes(self._held))
 
 
 def _last_words(answer: Answer, text: bytes) -> list[Delta]:

@@ -26,8 +26,8 @@ from mrproxy.canonical.deltas import (
 from mrproxy.dialects.codec import AnswerContext
 from mrproxy.dialects.openai.calls import Calls, Fragment, Function, call_prefix
 from mrproxy.dialects.openai.chunks import ChunkWriter, DocumentWriter, encode, write_finish, write_head
-from mrproxy.dialects.openai.logprobs import join_logprobs, read_logprobs
-from mrproxy.dialects.openai.streams import BrokenAnswer, Document, Ends, EventStream, Head
+from mrproxy.dialects.openai.logprobs import join_logprobs
+from mrproxy.dialects.openai.streams import BrokenAnswer, Choice, ChoiceChunks, Chunk, Document, EventStream
 from mrproxy.dialects.sse import MAX_HELD_BYTES
 from mrproxy.dialects.usage import PING_COMMENT
 
@@ -43,49 +43,25 @@ class _Said(msgspec.Struct, gc=False):
     function_call: Function | None = None
 
 
-class _Choice(msgspec.Struct, gc=False):
-    index: int = 0
+class _Choice(Choice, gc=False):
+    """A document has messages for deltas."""
+
     delta: _Said | None = None
     message: _Said | None = None
-    finish_reason: str | None = None
-    stop_reason: int | str | None = None
-    logprobs: msgspec.Raw = msgspec.Raw()
 
 
-class _Chunk(Head, gc=False):
-    choices: list[_Choice] | None = None
+_decode_chunk = msgspec.json.Decoder(Chunk[_Choice]).decode
 
 
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
-
-
-class _Chunks:
-    """Chunks to deltas; a document is a chunk with messages for deltas."""
-
-    __slots__ = ("_calls", "_ends", "_has_begun", "_prefix")
+class _Chunks(ChoiceChunks[_Choice]):
+    __slots__ = ("_calls", "_prefix")
 
     def __init__(self, request_id: str) -> None:
         self._prefix = call_prefix(request_id)
         self._calls: dict[int, Calls] = {}
-        self._ends = Ends(self._calls)
-        self._has_begun = False
+        super().__init__(_decode_chunk, self._calls)
 
-    def read(self, data: bytes, deltas: list[Delta]) -> None:
-        chunk = _decode_chunk(data)
-        if chunk.error or chunk.choices is None:
-            chunk.require_no_error()
-        if not self._has_begun:
-            self._has_begun = True
-            deltas.append(chunk.begin())
-        for choice in chunk.choices or ():
-            self._ends.see(choice.index)
-            self._read_choice(choice, deltas)
-        chunk.report(deltas)
-
-    def read_end(self, deltas: list[Delta]) -> None:
-        self._ends.read_end(deltas)
-
-    def _read_choice(self, choice: _Choice, deltas: list[Delta]) -> None:
+    def read_text(self, choice: _Choice, deltas: list[Delta]) -> None:
         index = choice.index
         said = choice.delta or choice.message
         if said is not None:
@@ -97,10 +73,6 @@ class _Chunks:
                 deltas.append(RefusalDelta(said.refusal, index))
             if said.tool_calls or said.function_call:
                 self._read_calls(said, index, choice.message is not None, deltas)
-        if len(choice.logprobs) > 4:
-            read_logprobs(choice.logprobs, index, deltas)
-        if choice.finish_reason:
-            self._ends.read(index, choice.finish_reason, choice.stop_reason, deltas)
 
     def _read_calls(self, said: _Said, index: int, is_whole: bool, deltas: list[Delta]) -> None:
         calls = self._calls.get(index)

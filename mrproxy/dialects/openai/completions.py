@@ -16,10 +16,10 @@ from mrproxy.dialects.openai.chunks import ChunkWriter, DocumentWriter, encode, 
 from mrproxy.dialects.openai.engines import Engine, engine_of
 from mrproxy.dialects.openai.fields import decode, ignore, invalid, left_over, members, missing, pass_on
 from mrproxy.dialects.openai.formats import Format, read_format, write_format
-from mrproxy.dialects.openai.logprobs import as_completion, join_logprobs, read_logprobs
+from mrproxy.dialects.openai.logprobs import as_completion, join_logprobs
 from mrproxy.dialects.openai.requests import StreamOptions, stream_warnings
 from mrproxy.dialects.openai.sampling import Sampled, read_sampling, write_engine_wishes, write_sampling
-from mrproxy.dialects.openai.streams import Document, Ends, EventStream, Head
+from mrproxy.dialects.openai.streams import Choice, ChoiceChunks, Chunk, Document, EventStream
 from mrproxy.dialects.usage import PING_COMMENT
 
 _ANY_OBJECT = msgspec.Raw(b'{"type":"object"}')
@@ -143,50 +143,24 @@ def _write_format(wanted: ResponseFormat, engine: Engine, body: dict[str, object
 # Answers
 
 
-class _Choice(msgspec.Struct, gc=False):
-    index: int = 0
+class _Choice(Choice, gc=False):
     text: str | None = None
-    finish_reason: str | None = None
-    stop_reason: int | str | None = None
-    logprobs: msgspec.Raw = msgspec.Raw()
 
 
-class _Chunk(Head, gc=False):
-    choices: list[_Choice] | None = None
+_decode_chunk = msgspec.json.Decoder(Chunk[_Choice]).decode
 
 
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
-
-
-class _Chunks:
+class _Chunks(ChoiceChunks[_Choice]):
     """A stream's chunk and a document have one shape."""
 
-    __slots__ = ("_ends", "_has_begun")
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._ends = Ends()
-        self._has_begun = False
+        super().__init__(_decode_chunk)
 
-    def read(self, data: bytes, deltas: list[Delta]) -> None:
-        chunk = _decode_chunk(data)
-        if chunk.error or chunk.choices is None:
-            chunk.require_no_error()
-        if not self._has_begun:
-            self._has_begun = True
-            deltas.append(chunk.begin())
-        for choice in chunk.choices or ():
-            index = choice.index
-            self._ends.see(index)
-            if choice.text:
-                deltas.append(TextDelta(choice.text, index))
-            if len(choice.logprobs) > 4:  # longer than null
-                read_logprobs(choice.logprobs, index, deltas)
-            if choice.finish_reason:
-                self._ends.read(index, choice.finish_reason, choice.stop_reason, deltas)
-        chunk.report(deltas)
-
-    def read_end(self, deltas: list[Delta]) -> None:
-        self._ends.read_end(deltas)
+    def read_text(self, choice: _Choice, deltas: list[Delta]) -> None:
+        if choice.text:
+            deltas.append(TextDelta(choice.text, choice.index))
 
 
 class TextStreamDecoder(EventStream):

@@ -6,12 +6,14 @@ Sources: OpenAI API reference, "Streaming" (2026); errors in a stream: vLLM `cre
 server-context.cpp (2026).
 """
 
-from collections.abc import Container
-from typing import Protocol
+from abc import abstractmethod
+from collections.abc import Callable, Container
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from mrproxy.canonical.deltas import Begin, Delta, End, Failure, Finish, FinishReason, Report
+from mrproxy.dialects.openai.logprobs import read_logprobs
 from mrproxy.dialects.openai.tokens import read_report
 from mrproxy.dialects.sse import MAX_HELD_BYTES, Alien, SseReader
 from mrproxy.dialects.unreadable import UNREADABLE
@@ -133,6 +135,57 @@ class Chunks(Protocol):
 
     def read_end(self, deltas: list[Delta]) -> None:
         """The engine has said that this is all. Appends a Finish for each choice that has none."""
+
+
+class Choice(msgspec.Struct, gc=False):
+    """What chats and completions say alike of a choice."""
+
+    index: int = 0
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    logprobs: msgspec.Raw = msgspec.Raw()
+
+
+C = TypeVar("C", bound=Choice)
+
+
+class Chunk(Head, Generic[C], gc=False):
+    choices: list[C] | None = None
+
+
+class ChoiceChunks(Generic[C]):
+    """Chunks to deltas; a document is a chunk, too. `read_text` reads what a choice says besides its end."""
+
+    __slots__ = ("_decode", "_ends", "_has_begun")
+
+    def __init__(self, decode: Callable[[bytes], Chunk[C]], with_calls: Container[int] = ()) -> None:
+        self._decode = decode
+        self._ends = Ends(with_calls)
+        self._has_begun = False
+
+    def read(self, data: bytes, deltas: list[Delta]) -> None:
+        chunk = self._decode(data)
+        if chunk.error or chunk.choices is None:
+            chunk.require_no_error()
+        if not self._has_begun:
+            self._has_begun = True
+            deltas.append(chunk.begin())
+        for choice in chunk.choices or ():
+            index = choice.index
+            self._ends.see(index)
+            self.read_text(choice, deltas)
+            if len(choice.logprobs) > 4:  # longer than null
+                read_logprobs(choice.logprobs, index, deltas)
+            if choice.finish_reason:
+                self._ends.read(index, choice.finish_reason, choice.stop_reason, deltas)
+        chunk.report(deltas)
+
+    def read_end(self, deltas: list[Delta]) -> None:
+        self._ends.read_end(deltas)
+
+    @abstractmethod
+    def read_text(self, choice: C, deltas: list[Delta]) -> None:
+        """Appends."""
 
 
 class EventStream:
