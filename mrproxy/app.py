@@ -143,9 +143,12 @@ async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.E
     from mrproxy.storage.bridge import open_bridge
     from mrproxy.storage.captures import CaptureIngestion
     from mrproxy.storage.database import open_database
+    from mrproxy.storage.forgetting import Forgetting
     from mrproxy.storage.ingest import Ingestion
     from mrproxy.storage.migrate import prepare
     from mrproxy.storage.retention import Keep, Retention
+    from mrproxy.storage.spooled import SpoolIngestion
+    from mrproxy.storage.state import StateKeeper
     from mrproxy.storage.urls import locate
 
     # Not from the snapshot: it may hold a password, and the supervisor gives it to this process alone.
@@ -161,14 +164,21 @@ async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.E
             settings.usage_keep_days,
         )
         retention = Retention(journal, ingestion, database, keep, utc_now, log)
+        spooled = SpoolIngestion(journal, database, log)
+        keeper = StateKeeper(database, spooled.wait_current, utc_now, settings.response_keep_seconds)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ingestion.run, name="ingestion")
+            nursery.start_soon(spooled.run, name="stored responses")
+            nursery.start_soon(Forgetting(database, utc_now, log).run, name="old responses")
             nursery.start_soon(captures.run, name="captured bodies")
             nursery.start_soon(retention.run, name="retention")
-            await serve_control(settings, data_dir, drain=drain, log=log, storage=ingestion.statistics)
+            await serve_control(
+                settings, data_dir, drain=drain, log=log, storage=ingestion.statistics, state=keeper.answer
+            )
             nursery.cancel_scope.cancel(reason="served")
         with trio.move_on_after(_LAST_BATCHES_SECONDS):  # the workers have ended before: then nothing is missing
             await ingestion.ingest_to_end()
+            await spooled.take_to_end()
             await captures.take_to_end()
 
 

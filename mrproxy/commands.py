@@ -78,6 +78,7 @@ class Commands:
         counters, journal = stages.counters, stages.journal
         backends = stages.registry.backends.values()
         captures = stages.captures
+        spool = stages.archive.spool if stages.archive is not None else None
         return {
             "worker": stages.worker,
             "requests": [[*key, count] for key, count in counters.requests.items()],
@@ -88,7 +89,8 @@ class Commands:
                 "journal_bytes_total": journal.written_bytes,
                 "journal_lost_total": journal.lost_records,
             }
-            | ({} if captures is None else {"captures_total": captures.written, "captures_lost_total": captures.lost}),
+            | ({} if captures is None else {"captures_total": captures.written, "captures_lost_total": captures.lost})
+            | ({} if spool is None else {"spooled_total": spool.written, "spooled_lost_total": spool.lost}),
             "refused": counters.refused,
             "limit_shadow": counters.limit_shadow,
             "usage_states": counters.usage_states,

@@ -18,7 +18,6 @@ from mrproxy.canonical.surface import Surface
 from mrproxy.dialects.forms import FormRequest
 from mrproxy.dialects.lanes import Lane
 from mrproxy.dialects.shallow import rename_model, set_context_length
-from mrproxy.dialects.tapping import TranslatingTap
 from mrproxy.dialects.usage import Tap
 from mrproxy.errors import BackendError
 from mrproxy.identity.callers import Caller
@@ -61,8 +60,6 @@ class Settlement:
         assert tap is not None
         self.exchange.events = tap.events
         self._settle_counted(tap.usage)
-        if self.translating is not None and isinstance(tap, TranslatingTap):
-            self.translating.completed()
 
     def _settle_counted(self, usage: Usage | None) -> None:
         exchange = self.exchange

@@ -83,6 +83,8 @@ class Translating:
         self.translation = translation = translate(asked, target, context, self._check(asked))
         if exchange.capture is not None:
             translation.tap.kept = exchange.capture.answer
+        if asked.response is not None:
+            translation.tap.finished = self._completed
         exchange.answer_lines += warning_lines(translation.warnings)
         stages.counters.translations += 1
         http = self._head.http
@@ -90,9 +92,9 @@ class Translating:
         lines = b"".join([b"%b: %b\r\n" % header for header in trace])
         return backend.endpoint.translated_request(translation.path, lines, translation.body, exchange.request_id)
 
-    def completed(self) -> None:
-        """The client has the whole answer: a response is stored unless the caller said not to, and added to its
-        conversation."""
+    def _completed(self) -> None:
+        """The answer is whole, and its client will hear so when this returns: a response is stored unless the caller
+        said not to, and added to its conversation."""
         asked, translation = self._asked, self.translation
         if asked is None or translation is None or asked.response is None:
             return

@@ -280,7 +280,11 @@ class Settings:
         LANE, 256 * MIB, "Memory for stored responses.", unit="bytes", minimum=MIB, restart=True
     )
     response_keep_seconds: float = seconds(
-        LANE, 24 * 3600, "How long a response is stored.", precedent="OpenAI keeps them for 30 days", restart=True
+        LANE,
+        30 * 24 * 3600,
+        "How long a response is stored: in the database, or in memory as long as there is room.",
+        precedent="OpenAI",
+        restart=True,
     )
 
     default_max_concurrent: int = count(

@@ -40,6 +40,8 @@ HELP = {
     "journal_bytes_total": "Bytes appended to the journal.",
     "captures_total": "Requests whose bodies were captured.",
     "captures_lost_total": "Captures that the disk did not take.",
+    "spooled_total": "Stored responses and items of conversations on their way to the database.",
+    "spooled_lost_total": "Those that the disk did not take: they are in memory only.",
     "in_flight": "Requests that hold a slot of a backend.",
     "waiting": "Requests that wait for a grant.",
     "open_connections": "Client connections open.",

@@ -24,6 +24,7 @@ from mrproxy.control.api.problem import problem_of_status
 from mrproxy.control.api.serving import mount, request_id_of, respond_problem
 from mrproxy.control.metrics import render_metrics
 from mrproxy.control.offer import Offer
+from mrproxy.control.responses import AnswerQuestion, add_state
 from mrproxy.control.status import summarize
 from mrproxy.errors import Code
 
@@ -62,14 +63,21 @@ class UncutHTTPConnection(TrioASGIHTTPConnection):
         await super().handle_request(nursery, request, send_to_the_end)
 
 
-def build_app(observe: Observe, drain: trio.Event, offer: Offer | None = None, tell: Tell | None = None) -> QuartTrio:
-    """The ASGI application; `observe` and `tell` never raise and take less than a second."""
+def build_app(
+    observe: Observe,
+    drain: trio.Event,
+    offer: Offer | None = None,
+    tell: Tell | None = None,
+    state: AnswerQuestion | None = None,
+) -> QuartTrio:
+    """The ASGI application; `observe` and `tell` never raise and take less than a second. `state` answers workers."""
     app = QuartTrio("mrproxy.control", static_folder=None)
     app.url_map.merge_slashes = False  # the answer would be a redirect in HTML
     app.asgi_http_class = UncutHTTPConnection
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     _add_views(app, observe, drain)
     _add_live_status(app, observe, drain)
+    add_state(app, state)
     _add_errors(app, () if offer is None else offer.apis)
     if offer is not None and tell is not None:
         plane = offer.make_plane(observe, tell)

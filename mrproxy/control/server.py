@@ -23,6 +23,7 @@ from hypercorn.trio import serve
 from mrproxy.control.offer import Offer
 from mrproxy.control.records import ControlLog, Records
 from mrproxy.control.reports import StorageReport
+from mrproxy.control.responses import AnswerQuestion
 from mrproxy.control.routes import build_app
 from mrproxy.control.status import Scene
 from mrproxy.control.workers import Workers
@@ -56,6 +57,7 @@ async def serve_control(
     log: ControlLog,
     storage: Callable[[float], StorageReport] | None = None,
     offer: Offer | None = None,
+    state: AnswerQuestion | None = None,
     exit_hard: Callable[[int], object] = os._exit,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -63,7 +65,7 @@ async def serve_control(
 
     Raises AlreadyServed or OSError before `started()`. When this returns, nothing of it runs, the socket is gone, and
     the journal is read to its end. `storage(now)` says how the database does, where there is one. `offer`: what is
-    served beside status and metrics.
+    served beside status and metrics. `state` answers what workers ask of the database.
     """
     run_directory = data_dir / "run"
     run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,7 +80,7 @@ async def serve_control(
         stored = storage(now) if storage is not None else None
         return Scene(release, now - started_at, answers, records.lag(now), records.records_read, stored)
 
-    app = build_app(observe, drain, offer, workers.tell)
+    app = build_app(observe, drain, offer, workers.tell, state)
     with open_control_socket(run_directory / SOCKET_NAME) as listener:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(end_for_certain, drain, drain_seconds, log, exit_hard, name="hard exit")

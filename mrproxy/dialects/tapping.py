@@ -5,6 +5,7 @@ forwarded is what `receive_data` returns. A document comes out at the end, whole
 arrives, one write for one read, up to what says that it ends: then `finish` is called, whether or not the body goes on.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -44,7 +45,7 @@ class TranslatingTap:
 
     __slots__ = (
         "_check", "_decoder", "_encoder", "_first_ns", "_held", "_tells_durations", "_tokens", "_total_ns", "events",
-        "failure", "has_ended", "is_document", "is_output_wrong", "kept", "usage",
+        "failure", "finished", "has_ended", "is_document", "is_output_wrong", "kept", "usage",
     )  # fmt: skip
     cuts = True
     marker = b""
@@ -67,6 +68,7 @@ class TranslatingTap:
         self._held: list[Delta] = []  # from where the answer says that it is done, until it is checked
         self._tells_durations = tells_durations
         self.kept: Body | None = None  # while bodies are captured: what the caller gets
+        self.finished: Callable[[], None] | None = None  # the answer is whole; its end is told after this returns
         self.is_document = is_document
         self.has_ended = False
         self.usage: Usage | None = None
@@ -99,7 +101,10 @@ class TranslatingTap:
             return out
         if self._held:
             out += self._keep(self._encoder.send(self._held))
-        return out + self._keep(self._encoder.finish())
+        out += self._keep(self._encoder.finish())
+        if self.finished is not None:
+            self.finished()
+        return out
 
     def receive_whole(self, payload: bytes) -> None:
         """Never: a tap that cuts gets its answer in pieces."""

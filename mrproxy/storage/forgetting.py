@@ -1,0 +1,55 @@
+"""Shell. Responses that nobody may have any more are forgotten: deleted ones, and those whose time is over.
+
+In small batches, each a transaction of its own, with a pause in which others get the lock. Read next: `responses.py`.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import trio
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mrproxy.clock import Clock
+from mrproxy.storage.database import Database
+from mrproxy.storage.outage import FAILURES, Outage, StorageLog
+from mrproxy.storage.responses import GRACE_SECONDS, delete_expired, empty_deleted
+
+SWEEP_SECONDS = 600.0
+BATCH_RESPONSES = 500
+PAUSE_SECONDS = 0.1
+
+Sweep: TypeAlias = Callable[[AsyncConnection, float, int], Awaitable[int]]
+
+
+class Forgetting:
+    """Sweeps one table."""
+
+    def __init__(self, database: Database, clock: Clock, log: StorageLog) -> None:
+        self._database = database
+        self._clock = clock
+        self._outage = Outage(log, "old responses cannot be removed")
+
+    async def run(self) -> None:
+        """For ever. What fails is tried again at the next sweep, and said once."""
+        while True:
+            await trio.sleep(SWEEP_SECONDS)
+            try:
+                await self.sweep()
+            except FAILURES as exc:
+                self._outage.fail(exc)
+            else:
+                self._outage.succeed()
+
+    async def sweep(self) -> tuple[int, int]:
+        """How many were emptied, and how many are gone. Raises one of FAILURES."""
+        now_utc = self._clock()
+        emptied = await self._until_none(empty_deleted, now_utc - GRACE_SECONDS)
+        return emptied, await self._until_none(delete_expired, now_utc)
+
+    async def _until_none(self, function: Sweep, before_utc: float) -> int:
+        done = 0
+        # A chain goes from its end, one response after the other: less than a batch is not yet all.
+        while count := await self._database.transact(function, before_utc, BATCH_RESPONSES):
+            done += count
+            await trio.sleep(PAUSE_SECONDS)
+        return done
