@@ -1,174 +1,25 @@
-"""A PostgreSQL server of the tests' own, from the binaries of this machine; a session starts one at its first need.
+"""A PostgreSQL server of the tests' own; a session starts one at its first need.
 
-Import `postgres_server` into a conftest.py. Without binaries its tests are skipped. PostgreSQL refuses to run as root,
-so for root everything is done as `postgres` or `nobody`.
+Import `postgres_server` into a conftest.py. Without binaries its tests are skipped.
 """
 
-import os
-import pwd
-import select
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import count
-from pathlib import Path
 
 import pytest
 
-DEADLINE_SECONDS = 60
-PASSWORD = "correct horse"  # a blank: URLs must be quoted
-USER = "mrproxy"
-# A crash of the machine may take everything; a crash of the server must not, so commits are left as they are.
-OPTIONS = "-c fsync=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=40 -c autovacuum=off"
+from bench.children import free_port
+from bench.postgres import PASSWORD, PostgresServer, find_binaries, run_postgres
 
-
-def find_binaries() -> Path | None:
-    """The directory of `initdb` and `pg_ctl`: the newest of Debian's, or one on the PATH."""
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    on_path = shutil.which("initdb")
-    for each in (*reversed(debian), *([Path(on_path).parent] if on_path else [])):
-        if (each / "initdb").exists() and (each / "pg_ctl").exists():
-            return each
-    return None
-
-
-def unprivileged() -> dict[str, object]:
-    """Arguments for `subprocess`: who runs the server."""
-    if os.getuid() != 0:
-        return {}
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": ()}
-    raise RuntimeError("no user for PostgreSQL, which refuses root")
-
-
-@dataclass
-class PostgresServer:
-    """Runs on a port of its own and in a directory of its own, until `remove`."""
-
-    binaries: Path
-    root: Path
-    port: int
-    runner: dict[str, object] = field(default_factory=unprivileged)
-    _numbers: "count[int]" = field(default_factory=count)
-
-    def create(self) -> None:
-        if self.runner:
-            os.chown(self.root, self.runner["user"], self.runner["group"])
-        password_file = self.root / "password"
-        password_file.write_text(PASSWORD)
-        password_file.chmod(0o644)
-        self._call("initdb", f"--username={USER}", f"--pwfile={password_file}", "--auth=scram-sha-256", "--no-sync")
-
-    def start(self) -> None:
-        options = f"{OPTIONS} -c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.root}"
-        self._call("pg_ctl", "start", "--wait", f"--log={self.root / 'log'}", f"--options={options}")
-
-    def stop(self, mode: str = "fast") -> None:
-        """`fast` says goodbye to its clients, `immediate` recovers at the next start."""
-        self._call("pg_ctl", "stop", "--wait", f"--mode={mode}")
-
-    def kill(self) -> None:
-        """`kill -9` of the server and of all that it started."""
-        pid = int((self.root / "data" / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for each in (pid, *map(int, children)):
-            end(each)
-        # Where nobody reaps orphans the number stays taken, and a new server would respect the old one's locks.
-        (self.root / "data" / "postmaster.pid").unlink()
-        (self.root / f".s.PGSQL.{self.port}.lock").unlink()
-
-    def is_running(self) -> bool:
-        return self._run("pg_ctl", "status").returncode == 0
-
-    def create_database(self) -> str:
-        """A new, empty database; its URL."""
-        name = f"test_{next(self._numbers)}"
-        self.sql(f"CREATE DATABASE {name} TEMPLATE template0")
-        return self.url(name)
-
-    def drop_database(self, url: str) -> None:
-        self.sql(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
-
-    def url(self, name: str, password: str = PASSWORD) -> str:
-        return f"postgresql://{USER}:{password.replace(' ', '%20')}@127.0.0.1:{self.port}/{name}"
-
-    def sql(self, statement: str, database: str = "postgres") -> str:
-        """Run one statement; unaligned rows."""
-        return self._call("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement, self.url(database))
-
-    def remove(self) -> None:
-        if self.is_running():
-            self.stop("immediate")
-        shutil.rmtree(self.root)
-
-    def _call(self, program: str, *arguments: str) -> str:
-        done = self._run(program, *arguments)
-        if done.returncode != 0:
-            log = self.root / "log"
-            raise RuntimeError(f"{program}: {done.stdout}{log.read_text() if log.exists() else ''}")
-        return done.stdout.strip()
-
-    def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        # Into a file, not a pipe: the server inherits it, and a pipe would stay open for as long as it runs.
-        with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(
-                [self.binaries / program, *arguments],
-                cwd=self.root,
-                env={"PATH": os.defpath, "LC_ALL": "C", "PGDATA": str(self.root / "data")},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=DEADLINE_SECONDS,
-                **self.runner,
-            )
-            output.seek(0)
-            return subprocess.CompletedProcess(done.args, done.returncode, output.read())
-
-
-def end(pid: int) -> None:
-    """Kill a process and wait until it is dead, reaped or not."""
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(process, signal.SIGKILL)
-        select.select([process], [], [], DEADLINE_SECONDS)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(process)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+__all__ = ["PASSWORD", "PostgresServer", "free_port", "postgres_server", "postgres_url"]
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """Running. A test that stops it starts it again."""
-    binaries = find_binaries()
-    if binaries is None:
+    if find_binaries() is None:
         pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    # Not below pytest's own directory: that is closed to other users, and the path of a Unix socket is short.
-    root = Path(tempfile.mkdtemp(prefix="mrproxy-postgres-"))
-    server = PostgresServer(binaries, root, free_port())
-    try:
-        server.create()
-        server.start()
+    with run_postgres() as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture
