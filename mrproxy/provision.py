@@ -247,7 +247,7 @@ def compile_snapshot(settings: Settings, secret: bytes, stored_keys: tuple[Store
 def settings_for_workers(settings: Settings) -> Settings:
     """The scalars without secrets: the tables arrive compiled. Paths hold in every working directory."""
     data_dir = str(Path(settings.data_dir).absolute())
-    plain = replace(settings, data_dir=data_dir, bootstrap_api_key="", database_url="")
+    plain = replace(settings, data_dir=data_dir, bootstrap_api_key="", admin_password="", database_url="")
     return replace(plain, backends=(), groups={}, users=(), keys=(), oidc=())
 
 

@@ -246,10 +246,13 @@ class Supervisor:
 
 
 def control_command(directory: DataDirectory, lifeline: int, settings: Settings) -> Command:
-    """What may hold a password (the database's address, providers' secrets) is not in the snapshot: workers read it."""
+    """What is or holds a password (of the database, of providers, of the first administrator) is not in the snapshot:
+    workers read that.
+    """
     arguments = ("control", "--snapshot", str(directory.snapshot), "--lifeline-fd", str(lifeline))
     secrets = {
         variable_of("database_url"): settings.database_url,
+        variable_of("admin_password"): settings.admin_password,
         variable_of("oidc"): msgspec.json.encode(settings.oidc).decode(),
     }
     return Command((sys.executable, "-m", "mrproxy", *arguments), (lifeline,), secrets)

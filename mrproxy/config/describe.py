@@ -25,8 +25,8 @@ working directory.
 SIGHUP (`kill -HUP $(cat mrproxy-data/run/supervisor.pid)`) reads the file again. A broken one is refused with the
 reason and nothing changes; a valid one applies without losing a request. Settings marked *restart* are read only once.
 
-Secrets (`key`, `api_key`, `client_secret`, `bootstrap_api_key`, `database_url`) may be written as `"$NAME"`: then they
-are read from the environment variable `NAME`.
+Secrets (`key`, `api_key`, `client_secret`, `bootstrap_api_key`, `admin_password`, `database_url`) may be written as
+`"$NAME"`: then they are read from the environment variable `NAME`.
 
 ```toml
 port = 8000
@@ -106,8 +106,8 @@ TABLE_DOCS = {
         "group_map": "Value of that claim = group here. The first in the table that fits, and anew at each sign-in.",
         "default_group": "Group of a new user that no row of `group_map` fits. Empty: such users are refused.",
         "allowed_domains": "Only users with a verified address in one of these domains. Absent: all.",
-        "links_by_email": "A verified address makes somebody the user here who has that address. Default off: only "
-        "for a provider that speaks for those addresses.",
+        "links_by_email": "A verified address makes somebody the user here who has that address and neither a password "
+        "nor an identity yet. Default off: only for a provider that speaks for those addresses.",
     },
 }
 

@@ -3,8 +3,8 @@
 A wrong value anywhere is a `ConfigError` that names the file, variable or flag and the reason; nothing is guessed and
 nothing is half applied, so a reload can refuse a broken file and keep what it has.
 
-`"$NAME"` as a secret (`key`, `api_key`, `client_secret`, `bootstrap_api_key`, `database_url`) is read from the
-environment, so that files hold none.
+`"$NAME"` as a secret (`key`, `api_key`, `client_secret`, `bootstrap_api_key`, `admin_password`, `database_url`) is read
+from the environment, so that files hold none.
 """
 
 import tomllib

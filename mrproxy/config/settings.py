@@ -405,6 +405,19 @@ class Settings:
         "", About(WHO, "A key of group `admin` that is valid from the start, for scripts and containers.", secret=True)
     )
 
+    admin_name: str = setting(
+        "admin", About(WHO, "Name of the first administrator, who is made where a database has none.", restart=True)
+    )
+    admin_password: str = setting(
+        "",
+        About(
+            WHO,
+            "The first administrator's password; empty makes one, which is in `data_dir/first-admin-password` and must "
+            "be changed at the first sign-in. Where there is an administrator it has no effect.",
+            secret=True,
+            restart=True,
+        ),
+    )
     public_url: str = setting(
         "",
         About(

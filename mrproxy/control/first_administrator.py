@@ -18,6 +18,7 @@ from mrproxy.storage.database import Database
 from mrproxy.storage.outage import StorageLog
 from mrproxy.storage.people.errors import EntityError
 from mrproxy.storage.people.first import create_first_administrator, ensure_groups, has_administrator
+from mrproxy.storage.people.users import find_user_by_name
 
 PASSWORD_NAME = "first-admin-password"
 
@@ -40,6 +41,7 @@ class FirstAdministrator:
         """The password that was made, if one was. Raises DatabaseError, OSError."""
         await database.transact(ensure_groups, self.clock())
         if await database.read(has_administrator):
+            await self._forget_password(database)
             return None
         made = "" if self.password else secrets.token_urlsafe(15)
         hashed = await self.hash(self.password or made)
@@ -59,6 +61,14 @@ class FirstAdministrator:
             "the first administrator was made", user=user.name, **({"password_in": str(file)} if made else {})
         )
         return self._announced(made) if made else None
+
+    async def _forget_password(self, database: Database) -> None:
+        """Once it was changed, the one in the file is of no use, and of no danger if it goes."""
+        file = self.data_dir / PASSWORD_NAME
+        if file.exists():
+            user = await database.read(find_user_by_name, self.name)
+            if user is not None and not user.must_change_password:
+                file.unlink(missing_ok=True)
 
     def _announced(self, made: str) -> str:
         """Only to a person: what is on a pipe ends in somebody's log."""

@@ -11,7 +11,7 @@ from mrproxy.control.first_administrator import PASSWORD_NAME, FirstAdministrato
 from mrproxy.storage.bridge import open_bridge
 from mrproxy.storage.database import Database, open_database
 from mrproxy.storage.people.groups import find_group_by_name
-from mrproxy.storage.people.users import create_user, find_credentials
+from mrproxy.storage.people.users import change_user, create_user, find_credentials
 from mrproxy.storage.people.values import NewUser
 from mrproxy.storage.schema import metadata
 from mrproxy.storage.urls import locate
@@ -83,6 +83,19 @@ async def test_there_is_only_one_first(database: Database, first: FirstAdministr
     assert await replace(first, name="other", password="x").ensure(database) is None
     assert await database.read(find_credentials, "other") is None
     assert (first.data_dir / PASSWORD_NAME).read_text() == f"{made}\n"
+
+
+async def test_the_file_goes_at_the_next_start_after_the_password_was_changed(
+    database: Database, first: FirstAdministrator
+):
+    await first.ensure(database)
+    await first.ensure(database)
+    assert (first.data_dir / PASSWORD_NAME).exists()
+    found = await database.read(find_credentials, "admin")
+    assert found is not None
+    await database.transact(change_user, found.user.id, {"must_change_password": False}, None, 6.0)
+    await first.ensure(database)
+    assert not (first.data_dir / PASSWORD_NAME).exists()
 
 
 async def test_a_name_that_is_taken_is_said_and_leaves_no_password(database: Database, first: FirstAdministrator):

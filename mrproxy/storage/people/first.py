@@ -49,6 +49,6 @@ async def create_first_administrator(
     )
     user = await create_user(connection, wanted, now_utc)
     await audit.append(
-        connection, PROGRAM, "user.create", "user", user.uuid, None, user, now_utc, "first administrator"
+        connection, PROGRAM, "user.create", "user", user.name, None, user, now_utc, "first administrator"
     )
     return user
