@@ -3,12 +3,15 @@
 A real gateway in front of a mock engine, PostgreSQL from this machine's binaries. Requests come at an even rate, half
 of them streams, each with an id of its own. In the middle the server is stopped at once (`--how stop`, as a crash
 would) or frozen (`--how freeze`: it hangs up on nobody and answers nobody). Afterwards every request must have been
-answered with 200, and stand in the table of records once and in the sums of usage.
+answered with 200, and stand in the table of records once and in the sums of usage. Somebody asks the administration
+API all the while: it may have no answer (503), but a good key is never a bad one (401).
 Read next: `postgres.py`.
 """
 
 import http.client
 import json
+import os
+import subprocess
 import tempfile
 import threading
 import time
@@ -29,6 +32,8 @@ from bench.postgres import PostgresServer, run_postgres
 
 KEY = "mr_bench-outage"
 MODEL = "mock-8b"
+PAGE = "/admin/api/v1/usage?by=model"
+PAGE_SECONDS = 1.0
 START_SECONDS = 30.0
 THREADS = 8
 POLL_SECONDS = 0.2
@@ -51,6 +56,7 @@ class Load:
     url: str
     rate: float
     asked: list[Asked] = field(default_factory=list)
+    pages: Counter[int] = field(default_factory=Counter)
     is_over: threading.Event = field(default_factory=threading.Event)
     began_at: float = field(default_factory=time.perf_counter)
 
@@ -64,6 +70,15 @@ class Load:
             number += 1
             due_at += interval
         connection.close()
+
+    def ask_for_pages(self) -> None:
+        """Once a second; `pages` counts the statuses."""
+        with httpx.Client(trust_env=False, timeout=30, headers={"Authorization": f"Bearer {KEY}"}) as client:
+            while not self.is_over.wait(PAGE_SECONDS):
+                try:
+                    self.pages[client.get(f"{self.url}{PAGE}").status_code] += 1
+                except httpx.HTTPError:
+                    self.pages[0] += 1
 
     def ask(self, connection: http.client.HTTPConnection, request_id: str, *, is_stream: bool) -> None:
         body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, "stream": is_stream}
@@ -84,6 +99,7 @@ class Outcome:
     """What a run was. `records` and `sums` are what the tables have; `away_seconds` from when to when."""
 
     asked: list[Asked]
+    pages: Counter[int]
     away_seconds: tuple[float, float]
     catch_up_seconds: float
     records: int
@@ -99,7 +115,7 @@ class Outcome:
     @property
     def is_good(self) -> bool:
         counts = {len(self.asked), self.records, self.ids, self.summed_requests}
-        return len(counts) == 1 and set(self.statuses) == {200} and bool(self.warnings)
+        return len(counts) == 1 and set(self.statuses) == {200} and bool(self.warnings) and not self.pages[401]
 
 
 def measure(seconds: float, rate: float, how: str, lead_seconds: float = 5.0) -> Outcome:
@@ -139,7 +155,9 @@ def outcome_of(
     records, ids = server.sql("SELECT count(*), count(DISTINCT request_id) FROM records", database).split("|")
     summed = server.sql("SELECT coalesce(sum(requests), 0) FROM usage_daily", database)
     errors = sum('"level":"error"' in line.replace(" ", "") for line in gateway.output().splitlines())
-    return Outcome(load.asked, away_seconds, catch_up_seconds, int(records), int(ids), int(summed), warnings, errors)
+    return Outcome(
+        load.asked, load.pages, away_seconds, catch_up_seconds, int(records), int(ids), int(summed), warnings, errors
+    )
 
 
 @contextmanager
@@ -158,6 +176,7 @@ def run_gateway(directory: Path, database_url: str) -> Iterator[tuple[Child, str
             "--no-access-log",
         )
         environment = {"MRPROXY_BOOTSTRAP_API_KEY": KEY, "MRPROXY_DATABASE_URL": database_url}
+        subprocess.run(program("mrproxy", "migrate"), env=os.environ | environment, check=True, capture_output=True)
         gateway = stack.enter_context(run_child("gateway", command, directory, environment=environment))
         url = wait_for_output(gateway, r"mrproxy is ready on (https?://\S+)", seconds=START_SECONDS)[1]
         wait_until(gateway, lambda: is_ready(url), seconds=START_SECONDS, what=f"{url}/readyz does not say 200")
@@ -167,9 +186,10 @@ def run_gateway(directory: Path, database_url: str) -> Iterator[tuple[Child, str
 @contextmanager
 def under_load(url: str, rate: float) -> Iterator[Load]:
     load = Load(url, rate)
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(THREADS + 1) as pool:
         try:
             running = [pool.submit(load.run, thread) for thread in range(THREADS)]
+            running.append(pool.submit(load.ask_for_pages))
             yield load
         finally:
             load.is_over.set()
@@ -211,6 +231,7 @@ def describe(outcome: Outcome) -> str:
                 f"{name}: {len(took)} requests, {middle:.1f} ms median, {late:.1f} ms p99, {took[-1]:.1f} ms worst"
             )
     lines += [
+        f"the administration API: {dict(outcome.pages)}",
         f"/readyz meanwhile: 200, {outcome.warnings}; errors in the log: {outcome.log_errors}",
         f"caught up {outcome.catch_up_seconds:.1f} s after its return (with the load going on for the first seconds)",
         f"records: {outcome.records}, with {outcome.ids} ids; requests in the sums: {outcome.summed_requests}",
