@@ -10,6 +10,7 @@ from importlib.metadata import version as version_of
 
 import click
 
+from mrproxy.cli.audit import audit as audit_group
 from mrproxy.cli.backend import backend as backend_group
 from mrproxy.cli.config import config as config_group
 from mrproxy.cli.database import db as db_group
@@ -51,6 +52,6 @@ def version() -> None:
     click.echo(f"mrproxy {version_of('mrproxy')}")
 
 
-GROUPS = (config_group, journal_group, records_group, key_group, backend_group, db_group)
+GROUPS = (config_group, journal_group, records_group, key_group, backend_group, db_group, audit_group)
 for command in (serve_command, worker, control, *GROUPS, migrate, version):
     main.add_command(command)
