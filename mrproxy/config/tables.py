@@ -70,7 +70,7 @@ class Oidc(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     `group_claim` may be a path (`realm_access.roles`). `default_group` empty: who is in no mapped group is refused.
     `allowed_domains`: of verified addresses; empty allows all. `links_by_email`: a verified address makes somebody the
-    user who has it already; only for a provider that may speak for these addresses.
+    user who has it and neither a password nor an identity; for a provider that may speak for these addresses.
     """
 
     name: str

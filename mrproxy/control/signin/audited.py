@@ -15,6 +15,7 @@ UNKNOWN = "(unknown)"
 async def note(
     connection: AsyncConnection, actor: Actor, action: str, user: User | None, now_utc: float, *, detail: str = ""
 ) -> None:
-    entity = UNKNOWN if user is None else user.uuid
-    told = ", ".join(each for each in ("" if user is None else user.name, detail) if each)
-    await audit.append(connection, actor, action, "user", entity, before=None, after=None, detail=told, now_utc=now_utc)
+    entity = UNKNOWN if user is None else user.name
+    await audit.append(
+        connection, actor, action, "user", entity, before=None, after=None, detail=detail, now_utc=now_utc
+    )

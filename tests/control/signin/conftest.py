@@ -1,12 +1,14 @@
 """A control plane that one can sign in to: the real routes, a real database, visitors with their own cookies."""
 
 import re
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from argon2 import Parameters
 from argon2.low_level import Type
 from quart import Response
@@ -55,8 +57,11 @@ class Store:
 
     database: Database
     is_away: bool = False
+    is_read_only: bool = False
 
     async def transact(self, function: Any) -> Any:
+        if self.is_read_only:
+            raise DatabaseUnavailable("the database cannot be written")
         return await self._if_there(self.database.transact, function)
 
     async def read(self, function: Any) -> Any:
@@ -198,11 +203,28 @@ def make_house(
     return House(store, clock, parts, app, log, passwords, data_dir)
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With tables and the usual groups: made once, copied for each test."""
+    directory = tmp_path_factory.mktemp("empty")
+
+    async def make() -> None:
+        async with open_bridge() as bridge, open_database(locate("", directory), bridge) as database:
+            await migrate(database)
+            await database.transact(seed_groups, 1.0)
+
+    trio.run(make)
+    file = locate("", directory).file
+    assert file is not None
+    return file
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_bridge() as bridge, open_database(locate("", tmp_path), bridge) as database:
-        await migrate(database)
-        await database.transact(seed_groups, 1.0)
+async def store(tmp_path: Path, empty_database: Path) -> AsyncIterator[Store]:
+    location = locate("", tmp_path)
+    assert location.file is not None
+    shutil.copy(empty_database, location.file)
+    async with open_bridge() as bridge, open_database(location, bridge) as database:
         yield Store(database)
 
 

@@ -304,7 +304,7 @@ async def test_signing_in_and_out_stands_in_the_audit_log_without_secrets(house:
         "auth.login_success",
         "auth.logout",
     ]
-    assert [row.entity for row in rows] == [ada.uuid, "(unknown)", ada.uuid, ada.uuid]
+    assert [row.entity for row in rows] == ["Ada", "(unknown)", "Ada", "Ada"]
     assert {row.address for row in rows} == {"192.0.2.10"}
     everything = str(rows) + str(await house.rows("SELECT * FROM sessions"))
     for secret in ("my secret typo", PASSWORD, visit.cookies["mrproxy_device"]):

@@ -139,12 +139,15 @@ class Provider:
 
 
 async def read_bounded(answer: httpx.Response) -> bytes:
+    """What is too much is read as well, until the deadline, and not kept: to leave the loop would leave httpx's
+    generators to the garbage collector."""
     pieces, size = [], 0
     async for piece in answer.aiter_bytes():
         size += len(piece)
-        if size > MAX_ANSWER_BYTES:
-            raise ProviderFailed(f"{str(answer.url)[:200]} answers more than {MAX_ANSWER_BYTES} bytes")
-        pieces.append(piece)
+        if size <= MAX_ANSWER_BYTES:
+            pieces.append(piece)
+    if size > MAX_ANSWER_BYTES:
+        raise ProviderFailed(f"{str(answer.url)[:200]} answers more than {MAX_ANSWER_BYTES} bytes")
     return b"".join(pieces)
 
 

@@ -1,9 +1,12 @@
 """Shell. Whom a provider's word makes here: the user that the identity belongs to, or a new one.
 
     known identity            → its user
-    verified address          → the user who has it, if `links_by_email` says that this provider may speak for it
+    verified address          → the user who has it and is nobody's yet, if `links_by_email` says that this provider
+                                may speak for it
     nobody                    → a new user, in the group that the table or `default_group` says
 
+Nobody's is a user without password and without identity, such as an administrator makes for somebody who is to come:
+anybody may put another one's address into his own profile, and would otherwise share an account with its owner.
 A name alone never makes somebody a user who is there already: at most providers people choose it themselves. A group of
 the table is given anew at each sign-in; who is in no row keeps what he has. Where that would leave nobody an
 administrator, he stays one.
@@ -23,7 +26,7 @@ from mrproxy.control.signin.oidc.claims import Person
 from mrproxy.control.signin.reach import Reach, is_away
 from mrproxy.storage.people.checks import UNSEEN
 from mrproxy.storage.people.groups import find_group_by_name
-from mrproxy.storage.people.sessions import find_user_by_identity, link_identity
+from mrproxy.storage.people.sessions import find_user_by_identity, link_identity, list_identities
 from mrproxy.storage.people.users import change_user, create_user, find_user_by_email, find_user_by_name
 from mrproxy.storage.people.values import Group, NewIdentity, NewUser, User
 
@@ -57,12 +60,19 @@ async def found_or_made(
     if user is not None:
         return user
     if provider.links_by_email and person.email is not None:
-        user = await find_user_by_email(connection, person.email)
+        user = await nobodys(connection, person.email)
     if user is None:
         user = await made(connection, person, provider, actor, now_utc)
     wanted = NewIdentity(user_id=user.id, issuer=person.issuer, subject=person.subject, email=person.email)
     await link_identity(connection, wanted, now_utc)
     await note(connection, actor, "user.link_identity", user, now_utc, detail=provider.name)
+    return user
+
+
+async def nobodys(connection: AsyncConnection, email: str) -> User | None:
+    user = await find_user_by_email(connection, email)
+    if user is None or user.has_password or await list_identities(connection, user.id):
+        return None
     return user
 
 
