@@ -125,7 +125,8 @@ def shown(invitation: Invitation, now_utc: float) -> InvitationShown:
     plain = fields_of(invitation, InvitationShown)
     plain |= {name: moment(plain[name]) for name in ("used_utc", "revoked_utc")}
     plain |= {name: at(plain[name]) for name in ("created_utc", "expires_utc")}
-    return InvitationShown(**plain, id=invitation.uuid, status=status_of_invitation(invitation, now_utc))
+    ours = {"id": invitation.uuid, "status": status_of_invitation(invitation, now_utc)}
+    return InvitationShown(**plain | ours)
 
 
 P = Permission

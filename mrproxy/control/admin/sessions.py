@@ -1,10 +1,10 @@
-"""Shell. `/me/sessions` and `/users/{user}/sessions`: who is signed in where, and an end to it.
+"""Shell. `/users/{user}/sessions`: where somebody is signed in, and an end to it.
 
-A session's id is a digest of what the browser holds, so showing it gives nothing away.
+A session's id is a digest of what the browser holds, so showing it gives nothing away. One's own are a matter of
+signing in (`mrproxy/control/signin/session_api.py`).
 """
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,7 +19,7 @@ from mrproxy.control.api.pages import Listing
 from mrproxy.control.api.problem import Problem
 from mrproxy.control.permissions import Permission
 from mrproxy.storage.people import sessions
-from mrproxy.storage.people.values import Session, SessionKind
+from mrproxy.storage.people.values import Session, SessionKind, User
 
 
 class SessionShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,26 +41,11 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     ended: int
 
 
-async def list_my_sessions(call: Call[None, None]) -> Answer:
-    """List where one is signed in."""
-    return await answer_list(call, call.user_id)
-
-
-async def end_my_session(call: Call[None, None]) -> Answer:
-    """End one of one's own sessions."""
-    await call.transact(write_end, call.actor, call.user_id, call.path["session"], call.now_utc)
-    return Answer()
-
-
-async def end_my_other_sessions(call: Call[None, None]) -> Answer:
-    """End all of one's own sessions but the one that asks."""
-    but = call.actor.session or ""
-    return Answer(value=Ended(ended=await call.transact(write_end_all, call.actor, call.user_id, but, call.now_utc)))
-
-
 async def list_sessions(call: Call[None, None]) -> Answer:
     """List where a user is signed in."""
-    return await answer_list(call, (await found_user(call, call.path["user"])).id)
+    user = await found_user(call, call.path["user"])
+    found = await call.read(sessions.list_sessions, user.id, call.now_utc)
+    return Answer(value=Listing([shown(each, call.actor) for each in found]))
 
 
 async def end_session(call: Call[None, None]) -> Answer:
@@ -73,12 +58,7 @@ async def end_session(call: Call[None, None]) -> Answer:
 async def end_sessions(call: Call[None, None]) -> Answer:
     """End all sessions of a user."""
     user = await found_user(call, call.path["user"])
-    return Answer(value=Ended(ended=await call.transact(write_end_all, call.actor, user.id, "", call.now_utc)))
-
-
-async def answer_list(call: Call[Any, Any], user_id: int) -> Answer:
-    found = await call.read(sessions.list_sessions, user_id, call.now_utc)
-    return Answer(value=Listing([shown(each, call.actor) for each in found]))
+    return Answer(value=Ended(ended=await call.transact(write_end_all, call.actor, user, call.now_utc)))
 
 
 def shown(session: Session, actor: Actor) -> SessionShown:
@@ -102,20 +82,16 @@ async def write_end(connection: AsyncConnection, actor: Actor, user_id: int, ses
     await note(connection, actor, "session.end", "user", found[1].name, None, None, now_utc)
 
 
-async def write_end_all(connection: AsyncConnection, actor: Actor, user_id: int, but: str, now_utc: float) -> int:
-    ended = await sessions.revoke_sessions(connection, user_id, now_utc, but)
-    await note(connection, actor, "session.end_all", "user", str(user_id), None, None, now_utc)
+async def write_end_all(connection: AsyncConnection, actor: Actor, user: User, now_utc: float) -> int:
+    ended = await sessions.revoke_sessions(connection, user.id, now_utc)
+    await note(connection, actor, "session.end_all", "user", user.name, None, None, now_utc)
     return ended
 
 
 P = Permission
 _OF_USER = "/users/{user}/sessions"
-_LIST = Listing[SessionShown]
 ENDPOINTS = (
-    Endpoint("GET", "/me/sessions", P.OWN_SESSIONS, list_my_sessions, answer=_LIST),
-    Endpoint("DELETE", "/me/sessions", P.OWN_SESSIONS, end_my_other_sessions, answer=Ended, publishes=False),
-    Endpoint("DELETE", "/me/sessions/{session}", P.OWN_SESSIONS, end_my_session, status=204, publishes=False),
-    Endpoint("GET", _OF_USER, P.SESSIONS_READ, list_sessions, answer=_LIST),
+    Endpoint("GET", _OF_USER, P.SESSIONS_READ, list_sessions, answer=Listing[SessionShown]),
     Endpoint("DELETE", _OF_USER, P.SESSIONS_WRITE, end_sessions, answer=Ended, publishes=False),
     Endpoint("DELETE", f"{_OF_USER}/{{session}}", P.SESSIONS_WRITE, end_session, status=204, publishes=False),
 )

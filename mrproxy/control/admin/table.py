@@ -10,6 +10,7 @@ from mrproxy.control.admin import (
     groups,
     invitations,
     keys,
+    logs,
     me,
     models,
     quota_requests,
@@ -19,7 +20,7 @@ from mrproxy.control.admin import (
     usage,
     users,
 )
-from mrproxy.control.api.endpoint import Api
+from mrproxy.control.api.endpoint import Api, Endpoint
 
 PREFIX = "/admin/api/v1"
 MODULES = (
@@ -36,6 +37,12 @@ MODULES = (
     audit_log,
     records,
     usage,
+    logs,
 )
 
-ADMIN_API = Api(PREFIX, tuple(endpoint for module in MODULES for endpoint in module.ENDPOINTS))
+ENDPOINTS = tuple(endpoint for module in MODULES for endpoint in module.ENDPOINTS)
+
+
+def admin_api(more: tuple[Endpoint, ...] = ()) -> Api:
+    """With endpoints that are bound to something, such as those of signing in."""
+    return Api(PREFIX, (*more, *ENDPOINTS))

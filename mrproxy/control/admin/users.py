@@ -98,7 +98,7 @@ class UserWanted(Wanted, frozen=True, kw_only=True):
 
 
 class UserChanges(Wanted, frozen=True, kw_only=True):
-    """A new password ends the user's sessions. `failed_logins` 0 lifts a lock."""
+    """A new password ends the user's sessions, and so does deactivating it."""
 
     name: Name | UnsetType = UNSET
     group: Name | UnsetType = UNSET
@@ -184,6 +184,13 @@ async def delete_user(call: Call[None, None]) -> Answer:
     return Answer(value=Removed(id=user.uuid, is_gone=is_gone))
 
 
+async def unlock_user(call: Call[None, None]) -> Answer:
+    """Lift the lock that failed sign-ins have put on a user."""
+    user = await found_user(call, call.path["user"])
+    unlocked = await call.transact(write_unlock, call.actor, user.id, call.now_utc)
+    return answer_user(unlocked, {each.name for each in call.plane.configured().users})
+
+
 async def found_user(call: Call[Any, Any], name: str) -> User:
     """Of the database. Raises Problem for one of the configuration."""
     found = await call.read(find_user, name)
@@ -246,6 +253,14 @@ async def write_removal(
     return is_gone
 
 
+async def write_unlock(connection: AsyncConnection, actor: Actor, user_id: int, now_utc: float) -> User:
+    before = await users.get_user(connection, user_id)
+    await users.unlock(connection, user_id)
+    after = await users.get_user(connection, user_id)
+    await note(connection, actor, "user.unlock", "user", after.name, before, after, now_utc)
+    return after
+
+
 def answer_user(user: User, configured: set[str]) -> Answer:
     """Signing in changes it without a new version."""
     return Answer(value=shown(user, configured), version=user.version, is_live=True)
@@ -277,5 +292,6 @@ ENDPOINTS = (
     Endpoint("POST", "/users", P.USERS_WRITE, create_user, UserWanted, answer=UserShown, status=201),
     Endpoint("GET", "/users/{user}", P.USERS_READ, show_user, answer=UserShown),
     Endpoint("PATCH", "/users/{user}", P.USERS_WRITE, change_user, UserChanges, answer=UserShown),
+    Endpoint("POST", "/users/{user}/unlock", P.USERS_WRITE, unlock_user, answer=UserShown, publishes=False),
     Endpoint("DELETE", "/users/{user}", P.USERS_WRITE, delete_user, answer=Removed),
 )

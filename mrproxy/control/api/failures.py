@@ -6,6 +6,7 @@ A violated constraint that no function foresaw means that somebody else wrote th
 from sqlalchemy.exc import IntegrityError
 
 from mrproxy.control.api.problem import Detail, Problem
+from mrproxy.link.snapshot import Limits
 from mrproxy.storage.failures import DatabaseCorrupt, DatabaseError, DatabaseFull
 from mrproxy.storage.people.errors import Changed, EntityError, Invalid, NotFound, Taken
 
@@ -28,11 +29,19 @@ def problem_of(exc: DatabaseError | EntityError | IntegrityError, *, is_conditio
         case Changed():
             return Problem("changed" if is_conditional else "conflict", sentence(exc))
         case Taken():
-            return Problem("conflict", sentence(exc), errors=(Detail(f"/{exc.field}", "is taken"),))
+            return Problem("conflict", sentence(exc), errors=(Detail(pointer_to(exc.field), "is taken"),))
         case Invalid():
-            return Problem("invalid", sentence(exc), errors=(Detail(f"/{exc.field}", exc.reason),))
+            return Problem("invalid", sentence(exc), errors=(Detail(pointer_to(exc.field), exc.reason),))
         case _:
             return Problem("conflict", sentence(exc))
+
+
+def pointer_to(field: str) -> str:
+    """Storage has limits beside the other fields, bodies have them in an object of their own."""
+    limit = field.removeprefix("shared_")
+    if limit not in Limits.__struct_fields__:
+        return f"/{field}"
+    return f"/limits/{field}" if limit == field else f"/shared/{limit}"
 
 
 def sentence(exc: Exception) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from argon2 import Parameters, Type
 from quart import Request
 from quart.typing import TestClientProtocol
 from quart_trio import QuartTrio
@@ -15,12 +16,15 @@ from mrproxy.control.api.plane import Plane
 from mrproxy.control.api.problem import Problem
 from mrproxy.control.api.serving import mount
 from mrproxy.control.reports import JournalLag
+from mrproxy.control.signin.passwords import Passwords
 from mrproxy.control.status import Scene
 from mrproxy.storage.bridge import open_bridge
 from mrproxy.storage.database import Database, open_database
 from mrproxy.storage.migrate import migrate
 from mrproxy.storage.urls import locate
 
+# What Argon2id costs is not tested here.
+CHEAP = Parameters(type=Type.ID, version=19, salt_len=16, hash_len=16, time_cost=1, memory_cost=8, parallelism=1)
 NOW = 1_760_000_000.0
 SECRET = b"s" * 32
 
@@ -64,6 +68,7 @@ def make_house(data_dir: Path, store: Database | None) -> House:
         identify=identify,
         publish=publish,
         observe=nothing_to_see,
+        passwords=Passwords(CHEAP),
     )
     house = House(plane)
     return house

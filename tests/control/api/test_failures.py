@@ -44,6 +44,10 @@ def test_a_violated_constraint_shows_no_statement():
 
 def test_the_field_that_is_taken_or_invalid_is_pointed_at():
     assert problem_of(Taken("name", "ada"), is_conditional=False).errors[0].pointer == "/name"
+    assert problem_of(Invalid("token_budget", "x"), is_conditional=False).errors[0].pointer == "/limits/token_budget"
+    assert problem_of(Invalid("shared_token_budget", "x"), is_conditional=False).errors[0].pointer == (
+        "/shared/token_budget"
+    )
     assert problem_of(Invalid("email", "is none"), is_conditional=False).errors[0].pointer == "/email"
 
 
