@@ -252,14 +252,15 @@ async def test_a_request_without_usage_in_its_answer_is_estimated(tmp_path: Path
         assert record.prompt_tokens
 
 
-async def test_wrong_content_types_pass_as_they_are(tmp_path: Path) -> None:
+async def test_what_is_no_json_passes_as_it_is_unless_it_is_plainly_a_page(tmp_path: Path) -> None:
+    """Some servers call everything plain text; pages are looked at in test_pages.py."""
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
         page = b"<html>It works!</html>"
-        engine.behaviour = answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 22\r\n\r\n" + page)
+        engine.behaviour = answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 22\r\n\r\n" + page)
         caller = await gateway.connect()
         for stream in (False, True):
             got = await ask(caller, stream=stream)
-            assert (got.payload, got.headers["content-type"]) == (page, "text/html")
+            assert (got.payload, got.headers["content-type"]) == (page, "text/plain")
         records = await gateway.wait_records(2)
         assert {record.usage_state for record in records} == {"estimated"}
 

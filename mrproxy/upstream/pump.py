@@ -442,8 +442,7 @@ class Relay:
             head = self._late_head(len(out))
         elif out and self.exchange.first_byte_at is None:
             self.exchange.first_byte_at = self.last_at
-        if head:
-            out = head + out
+        out = head + out
         if not is_end:
             self._send(out)
             return
