@@ -19,7 +19,7 @@ import trio
 
 from mrproxy.clock import Clock
 from mrproxy.link.publishing import MANAGED_NAME, publish
-from mrproxy.link.snapshot import Managed, SnapshotError, encode, replace_file
+from mrproxy.link.snapshot import Managed, SnapshotError, write_managed
 from mrproxy.storage.audit import HeadLost, follow_head, load_head, save_head
 from mrproxy.storage.database import Database
 from mrproxy.storage.facts import count_changes
@@ -147,7 +147,7 @@ class Publisher:
 
     def _put_into_force(self, managed: Managed) -> int:
         """In a thread: with many keys it takes a second. Raises OSError, SnapshotError."""
-        replace_file(self._data_dir / MANAGED_NAME, encode(managed))
+        write_managed(self._data_dir / MANAGED_NAME, managed)
         return publish(self._data_dir, self._clock())
 
     def _name_unreadable(self, names: tuple[str, ...]) -> None:
