@@ -4,6 +4,7 @@ A browser sends cookies along with whatever a foreign page makes it ask. Two ind
 
 1. Where it comes from: `Sec-Fetch-Site`, which scripts cannot set, says `same-origin` (or `none`: typed by hand); a
    browser without it sends `Origin`, whose host must be the one that was asked. `SameSite=Lax` stands before that.
+   (`Origin: null` is also what a page under `Referrer-Policy: no-referrer` sends; Fetch §3.2. Ours have `same-origin`.)
 2. A token that only a page of ours can know: a MAC over the session's id, so it needs no table and is worthless with
    another session. It is in a cookie that scripts of ours can read, and is repeated in a header or a form's field.
 
@@ -40,14 +41,14 @@ def is_form_token_of(found: str, keys: DerivedKeys, nonce: str) -> bool:
 
 def is_from_here(headers: Headers) -> bool:
     """The first sign. Programs send none of these, and browsers do."""
-    site = headers.get("Sec-Fetch-Site")
-    if site is not None and site.strip().lower() not in ("same-origin", "none"):
-        return False
-    origin = headers.get("Origin")
+    site, origin, referer = (headers.get(name) for name in ("Sec-Fetch-Site", "Origin", "Referer"))
+    host = headers.get("Host", "")
+    if site is not None:
+        is_ours = site.strip().lower() in ("same-origin", "none")
+        return is_ours and (origin in (None, "null") or is_own_host(origin or "", host))
     if origin is not None:
-        return is_own_host(origin, headers.get("Host", ""))
-    referer = headers.get("Referer")
-    return site is not None or referer is None or is_own_host(referer, headers.get("Host", ""))
+        return is_own_host(origin, host)
+    return referer is None or is_own_host(referer, host)
 
 
 def is_own_host(url: str, host: str) -> bool:

@@ -177,6 +177,7 @@ def said(problem: Problem | None) -> str:
 def page(text: str, status: int, problem: Problem | None) -> Response:
     response = Response(text, status=status if problem is None else problem.status, content_type=HTML)
     response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Referrer-Policy"] = "same-origin"  # with none at all, browsers would call our forms' origin null
     for name, value in () if problem is None else problem.headers:
         response.headers.add(name, value)
     return response

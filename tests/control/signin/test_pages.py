@@ -35,6 +35,7 @@ async def test_the_page_needs_no_script_and_allows_none(house: House) -> None:
     response = await house.visit().ask("GET", "/login")
     text = await response.get_data(as_text=True)
     assert response.headers["Content-Security-Policy"] == POLICY
+    assert response.headers["Referrer-Policy"] == "same-origin"
     assert "script" not in POLICY
     assert "unsafe" not in POLICY
     assert not re.search(r"<script|\son\w+=|style=|<style|javascript:", text)
