@@ -1,4 +1,4 @@
-"""Pure. Tables of what is administered and what is counted: backends, models, the audit log, usage, bodies, responses.
+"""Pure. Tables of what is administered and counted: backends, nodes, models, the audit log, usage, bodies, responses.
 
 Usage is summed up in the transaction that takes the records over, so the two always agree. Money is in millionths of
 the currency that prices are in. Read next: `schema.py`, for the rules.
@@ -34,6 +34,19 @@ backends = Table(
     Column("gpu_type", Text),
     Column("health_check_interval_seconds", Double),
     Column("inference_timeout_seconds", Double),
+    *change_columns(),
+)
+
+# Machines with GPUs. `status`: online, offline, or unknown while nobody has asked the sidecar.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", RowId, Identity(), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("hostname", Text),
+    Column("sidecar_url", Text),
+    Column("sidecar_key_encrypted", Text),  # as a backend's
+    Column("status", Text, nullable=False, server_default="unknown"),
     *change_columns(),
 )
 

@@ -19,6 +19,7 @@ def upgrade() -> None:
     _groups()
     _idempotency()
     _models()
+    _nodes()
     _stored_responses()
     _usage_daily()
     _users()
@@ -208,6 +209,25 @@ def _models() -> None:
         sa.Column("updated_utc", sa.Double(), nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_models"),
+    )
+
+
+def _nodes() -> None:
+    op.create_table(
+        "nodes",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=False), nullable=False
+        ),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("hostname", sa.Text(), nullable=True),
+        sa.Column("sidecar_url", sa.Text(), nullable=True),
+        sa.Column("sidecar_key_encrypted", sa.Text(), nullable=True),
+        sa.Column("status", sa.Text(), server_default="unknown", nullable=False),
+        sa.Column("created_utc", sa.Double(), nullable=False),
+        sa.Column("updated_utc", sa.Double(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_nodes"),
+        sa.UniqueConstraint("name", name="uq_nodes_name"),
     )
 
 
