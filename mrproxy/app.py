@@ -8,7 +8,8 @@
             ├─ loop lag, disk, stored responses
             └─ front door: sweep, accept, hosted fibers, TLS bridges
     control ─┬─ signals
-             ├─ ingestion (journal and captured bodies → database), retention
+             ├─ takeover (workers' files → database): records, bodies, responses; retention
+             ├─ publisher (database → snapshot)
              └─ serve_control (Hypercorn, journal reader)
 Nothing else starts tasks, and nothing outlives these trees. Read next: `lifecycle.py`.
 """
@@ -138,48 +139,33 @@ async def _export_spans(settings: Settings, data_dir: Path, log: Log) -> None:
 
 
 async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.Event, log: Log) -> None:
-    """Whether the database is there or not: `ingestion` waits for it. Raises ConfigError for a URL that is none."""
+    """Whether the database is there or not: who needs it waits for it. Raises ConfigError for a URL that is none."""
     # Imported here: a worker starts through this module as well, and has no use for 20 MB of SQLAlchemy.
+    from mrproxy.control.assembly import make_offer
+    from mrproxy.control.managing import make_publisher
+    from mrproxy.control.signin.passwords import Passwords
     from mrproxy.storage.bridge import open_bridge
-    from mrproxy.storage.captures import CaptureIngestion
     from mrproxy.storage.database import open_database
-    from mrproxy.storage.forgetting import Forgetting
-    from mrproxy.storage.ingest import Ingestion
     from mrproxy.storage.migrate import prepare
-    from mrproxy.storage.retention import Keep, Retention
-    from mrproxy.storage.spooled import SpoolIngestion
-    from mrproxy.storage.state import StateKeeper
+    from mrproxy.storage.takeover import Takeover
     from mrproxy.storage.urls import locate
 
     # Not from the snapshot: it may hold a password, and the supervisor gives it to this process alone.
-    database_url = os.environ.get(variable_of("database_url"), "")
-    location, journal = locate(database_url, data_dir), data_dir / "journal"
+    location = locate(os.environ.get(variable_of("database_url"), ""), data_dir)
+    secret, passwords = read_secret(open_data_directory(str(data_dir))), Passwords()
     async with open_bridge() as bridge, open_database(location, bridge) as database:
-        ingestion = Ingestion(journal, database, utc_now, log, partial(prepare, database))
-        captures = CaptureIngestion(journal, database, log)
-        keep = Keep(
-            settings.journal_keep_seconds,
-            settings.records_keep_days,
-            settings.bodies_keep_days,
-            settings.usage_keep_days,
-        )
-        retention = Retention(journal, ingestion, database, keep, utc_now, log)
-        spooled = SpoolIngestion(journal, database, log)
-        keeper = StateKeeper(database, spooled.wait_current, utc_now, settings.response_keep_seconds)
+        tables, shared = partial(prepare, database), (utc_now, log, os.environ, passwords)
+        takeover = Takeover(settings, data_dir, database, tables, utc_now, log)
+        publisher = make_publisher(settings, data_dir, secret, database, tables, *shared)
+        offer = make_offer(settings, data_dir, secret, database, publisher.publish, *shared)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ingestion.run, name="ingestion")
-            nursery.start_soon(spooled.run, name="stored responses")
-            nursery.start_soon(Forgetting(database, utc_now, log).run, name="old responses")
-            nursery.start_soon(captures.run, name="captured bodies")
-            nursery.start_soon(retention.run, name="retention")
-            await serve_control(
-                settings, data_dir, drain=drain, log=log, storage=ingestion.statistics, state=keeper.answer
-            )
+            nursery.start_soon(takeover.run, name="takeover")
+            nursery.start_soon(publisher.run, name="publisher")
+            storage, state = takeover.ingestion.statistics, takeover.keeper.answer
+            await serve_control(settings, data_dir, drain=drain, log=log, storage=storage, state=state, offer=offer)
             nursery.cancel_scope.cancel(reason="served")
         with trio.move_on_after(_LAST_BATCHES_SECONDS):  # the workers have ended before: then nothing is missing
-            await ingestion.ingest_to_end()
-            await spooled.take_to_end()
-            await captures.take_to_end()
+            await takeover.take_to_end()
 
 
 async def _drain_on_signal(drain: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
