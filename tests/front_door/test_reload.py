@@ -9,6 +9,8 @@ from contextlib import ExitStack
 import pytest
 
 from bench.demo import program
+from mrproxy.link.publishing import MANAGED_NAME, SNAPSHOT_NAME
+from mrproxy.link.snapshot import read_preamble
 from tests.front_door.gateway import (
     KEY,
     MESSAGES,
@@ -40,7 +42,14 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
 @pytest.fixture(scope="module")
 def running(engines: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with run_gateway(tmp_path_factory.mktemp("gateway"), configuration(engines[:1], KEY, LEAVING)) as gateway:
+        # A generation of its own: afterwards they are made by reloads only.
+        eventually(lambda: has_managed_part(gateway) or None, "the database's part has not come into force")
         yield gateway
+
+
+def has_managed_part(gateway: Gateway) -> bool:
+    in_force = read_preamble(gateway.data_dir / SNAPSHOT_NAME).generation
+    return (gateway.data_dir / MANAGED_NAME).exists() and generation(gateway) == in_force > 1
 
 
 @pytest.fixture
