@@ -1,13 +1,15 @@
 """Shell. `python -m bench.ingest`: how many records a second go from the journal into a database.
 
 Writes a journal with the records that a busy gateway would leave, ingests it whole, and checks that all of it arrived.
-SQLite in a temporary directory unless `--database-url` names another database, which gets the records for good.
+SQLite in a temporary directory; `--postgres` starts a server of its own; `--database-url` names another database, which
+gets the records for good.
 """
 
 import random
 import resource
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -15,6 +17,7 @@ import trio
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bench.postgres import run_postgres
 from mrproxy.link.journal import JournalRecord, Writer
 from mrproxy.storage.bridge import open_bridge
 from mrproxy.storage.database import open_database
@@ -95,9 +98,13 @@ def cpu_seconds() -> float:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--records", "count", default=100_000, show_default=True, help="How many records.")
 @click.option("--database-url", default="", help="Another database than a new SQLite file.")
-def main(count: int, database_url: str) -> None:
+@click.option("--postgres", is_flag=True, help="A PostgreSQL server of this measurement's own.")
+def main(count: int, database_url: str, postgres: bool) -> None:
     """Records per second from the journal into a database."""
-    with tempfile.TemporaryDirectory(prefix="mrproxy-ingest-") as directory:
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="mrproxy-ingest-"))
+        if postgres:
+            database_url = stack.enter_context(run_postgres()).create_database()
         write_journal(Path(directory) / "journal", count)
         seconds, used = trio.run(ingest, Path(directory), database_url, count)
     kind = "PostgreSQL" if database_url else "SQLite"

@@ -59,11 +59,12 @@ MAY_USE_LOWLEVEL = {"sockets.py", "upstream/pump.py", "storage/bridge.py"}
 MAY_CATCH_EVERYTHING = {
     "fibers.py": "the connection's border: a fiber's end is reported to accept/door.py, with its error",
     "upstream/registry.py": "the backend's border",
+    "upstream/backend.py": "the same: one task sweeps for all backends, and a bug in one is handed to its own nursery",
     "sockets.py": "one epoll serves many connections and backends: the same two borders, at their sources",
 }
 
 # bench sees the gateway from outside, except where a part is measured by itself.
-MEASURES_FROM_INSIDE = {"bench/microscheduler.py", "bench/ingest.py", "bench/snapshot.py"}
+MEASURES_FROM_INSIDE = {"bench/microscheduler.py", "bench/ingest.py", "bench/snapshot.py", "bench/export.py"}
 
 MAX_LINES = 700
 

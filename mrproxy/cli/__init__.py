@@ -20,6 +20,7 @@ from mrproxy.cli.key import key as key_group
 from mrproxy.cli.records import records as records_group
 from mrproxy.cli.serve import control, worker
 from mrproxy.cli.serve import serve as serve_command
+from mrproxy.cli.usage import usage as usage_command
 
 HELP = """\
 One URL in front of many LLM inference servers: fair, accounted, and nearly free per token.
@@ -53,5 +54,5 @@ def version() -> None:
 
 
 GROUPS = (config_group, journal_group, records_group, key_group, backend_group, db_group, audit_group)
-for command in (serve_command, worker, control, *GROUPS, migrate, version):
+for command in (serve_command, worker, control, *GROUPS, usage_command, migrate, version):
     main.add_command(command)

@@ -6,25 +6,30 @@ Read next: `mrproxy/storage/records.py`, the questions; `mrproxy/storage/ingest.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 import trio
 
+from mrproxy.cli.journal import harmless
 from mrproxy.cli.options import Function, data_dir_options, errors_for_people, json_option, load_settings
-from mrproxy.cli.output import print_rows
+from mrproxy.cli.output import print_json, print_rows, shown
 from mrproxy.clock import utc_now
 from mrproxy.config import ConfigError
 from mrproxy.storage.export import CSV_HEAD, FIELDS, Value, encode_csv, encode_jsonl
 
 if TYPE_CHECKING:  # workers start through this package: SQLAlchemy is imported where it is needed
-    from mrproxy.storage.records import RecordFilter
+    from mrproxy.storage.database import Database
     from mrproxy.storage.urls import Location
 
 Row = Sequence[Value]
+T = TypeVar("T")
+
+PAGE_RECORDS = 1000
+MOST_OF_ONE_ID = 100
 
 LIST_COLUMNS = (
     "started_utc",
@@ -84,6 +89,11 @@ def filter_options(function: Function) -> Function:
             click.option("--model", help="For this model."),
             click.option("--backend", help="Served by this backend."),
             click.option("--status", "statuses", type=Statuses(), help="With this status: 404, or 4xx."),
+            click.option("--group", help="Of users of this group."),
+            click.option("--code", help="With this error code: rate_limited, client_departed, …"),
+            click.option("--dialect", help="Asked in this dialect: openai, ollama, anthropic, responses."),
+            click.option("--operation", help="Of this kind: chat, completions, embeddings, …"),
+            click.option("--request-id", help="With this id (X-Request-Id)."),
         )
     ):
         function = option(function)
@@ -99,20 +109,51 @@ def records() -> None:
 @data_dir_options
 @click.option("--database-url", default=None, help="The database [SQLite in the data directory].")
 @filter_options
+@click.option("--text", default="", help="With this in a request id, model, user or code.")
+@click.option("--bodies", is_flag=True, help="Look for the text in prompts and answers, too.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
 @json_option
 def list_records(
-    config_file: Path | None, data_dir: str | None, database_url: str | None, limit: int, as_json: bool, **wanted: Any
+    config_file: Path | None,
+    data_dir: str | None,
+    database_url: str | None,
+    text: str,
+    bodies: bool,
+    limit: int,
+    as_json: bool,
+    **wanted: Any,
 ) -> None:
     """Print the newest records, newest first. `--json` prints every field."""
-    rows: list[Mapping[str, object]] = []
-
-    def take(page: Sequence[Row]) -> None:
-        rows.extend(dict(zip(FIELDS, row, strict=True)) for row in page)
-
     with errors_for_people():
-        read(location_of(config_file, data_dir, database_url), wanted, take, limit)
+        location = location_of(config_file, data_dir, database_url)
+        found = asked(location, _search, wanted, text, bodies, limit)
+    rows = [dict(zip(FIELDS, row, strict=True)) for row in found]
     print_rows(rows if as_json else map(readable, rows), as_json=as_json, columns=LIST_COLUMNS)
+
+
+@records.command()
+@data_dir_options
+@click.option("--database-url", default=None, help="The database [SQLite in the data directory].")
+@click.argument("request_id")
+@json_option
+def show(
+    config_file: Path | None, data_dir: str | None, database_url: str | None, request_id: str, as_json: bool
+) -> None:
+    """Print one request: every field, and what was asked and answered where that was kept.
+
+    Of several with one id, because their callers said so, all are printed, the newest first.
+    """
+    with errors_for_people():
+        location = location_of(config_file, data_dir, database_url)
+        found = asked(location, _find, request_id)
+    if not found:
+        raise click.ClickException(f"there is no record of {request_id!r}")
+    if as_json:
+        print_json(found)
+        return
+    for each in found:
+        for name, value in readable(each).items():
+            click.echo(f"{name}\t{harmless(shown(value))}")
 
 
 @records.command()
@@ -138,7 +179,7 @@ def export(
         location = location_of(config_file, data_dir, database_url)
         if form == "csv":
             output.write(CSV_HEAD)
-        read(location, wanted, lambda rows: output.write(encode(rows)))
+        asked(location, _export, wanted, lambda rows: output.write(encode(rows)))
         output.flush()
 
 
@@ -153,28 +194,57 @@ def location_of(config_file: Path | None, data_dir: str | None, database_url: st
     return location
 
 
-def read(
-    location: "Location", wanted: Mapping[str, Any], take: Callable[[Sequence[Row]], object], limit: int | None = None
-) -> None:
-    """Raises ClickException in the database's own words."""
+def asked(location: "Location", function: Callable[..., Awaitable[T]], *args: object) -> T:
+    """What `function(database, *args)` returns. Raises ClickException in the database's own words."""
     from mrproxy.storage.failures import DatabaseError
-    from mrproxy.storage.records import RecordFilter
 
     try:
-        trio.run(_read, location, RecordFilter(**wanted), take, limit)
+        return trio.run(_with_database, location, function, *args)
     except DatabaseError as exc:
         raise click.ClickException(str(exc)) from exc
 
 
-async def _read(
-    location: "Location", wanted: "RecordFilter", take: Callable[[Sequence[Row]], object], limit: int | None
-) -> None:
+async def _with_database(location: "Location", function: Callable[..., Awaitable[T]], *args: object) -> T:
     from mrproxy.storage.bridge import open_bridge
     from mrproxy.storage.database import open_database
-    from mrproxy.storage.records import each_page
 
     async with open_bridge() as bridge, open_database(location, bridge) as database:
-        await each_page(database, wanted, take, limit=limit)
+        return await function(database, *args)
+
+
+async def _search(database: "Database", wanted: Mapping[str, Any], text: str, in_bodies: bool, limit: int) -> list[Row]:
+    from mrproxy.storage.records import RecordFilter
+    from mrproxy.storage.search import search_page
+
+    found: list[Row] = []
+    behind = None
+    while len(found) < limit:
+        size = min(PAGE_RECORDS, limit - len(found))
+        page = await database.read(search_page, RecordFilter(**wanted), text, in_bodies, behind, size)
+        found += page.rows
+        behind = page.following
+        if behind is None:
+            break
+    return found
+
+
+async def _find(database: "Database", request_id: str) -> list[dict[str, Any]]:
+    from mrproxy.storage.bodies import Place, read_bodies, text_of
+    from mrproxy.storage.records import RecordFilter, read_page
+
+    page = await database.read(read_page, RecordFilter(request_id=request_id), None, MOST_OF_ONE_ID, True)
+    found: list[dict[str, Any]] = [dict(zip(FIELDS, row, strict=True)) for row in page.rows]
+    for each in found:
+        bodies = await database.read(read_bodies, Place(request_id, each["started_utc"]))
+        if bodies is not None:
+            each |= {"request": text_of(bodies.request)[0], "answer": text_of(bodies.answer)[0]}
+    return found
+
+
+async def _export(database: "Database", wanted: Mapping[str, Any], take: Callable[[Sequence[Row]], object]) -> None:
+    from mrproxy.storage.records import RecordFilter, each_page
+
+    await each_page(database, RecordFilter(**wanted), take)
 
 
 def readable(row: Mapping[str, object]) -> dict[str, object]:

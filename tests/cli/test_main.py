@@ -20,7 +20,7 @@ def test_help_shows_how_to_start_and_hides_internal_commands():
     assert "mrproxy serve --backend vllm=http://127.0.0.1:9001" in result.output
     listed = result.output.split("Commands:")[1].split("Settings come from")[0]
     assert [line.split()[0] for line in listed.strip().splitlines()] == [
-        "backend", "config", "db", "journal", "key", "migrate", "records", "serve", "version"
+        "audit", "backend", "config", "db", "journal", "key", "migrate", "records", "serve", "usage", "version"
     ]  # fmt: skip
 
 

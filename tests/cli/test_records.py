@@ -1,5 +1,6 @@
 """`mrproxy records` on a table with a few rows."""
 
+import base64
 import csv
 import json
 from datetime import UTC, datetime
@@ -9,10 +10,13 @@ import pytest
 import trio
 from click.testing import CliRunner, Result
 
+from mrproxy.canonical.capture import Body
 from mrproxy.cli import main
+from mrproxy.link.capture import CaptureWriter, captured_bodies
 from mrproxy.link.journal import Writer
 from mrproxy.link.records import JournalRecord
 from mrproxy.storage.bridge import open_bridge
+from mrproxy.storage.captures import CaptureIngestion
 from mrproxy.storage.database import open_database
 from mrproxy.storage.export import FIELDS
 from mrproxy.storage.ingest import Ingestion
@@ -37,10 +41,15 @@ async def fill(directory: Path) -> None:
     writer = Writer(directory / "journal", "w0", 1 << 20)
     writer.append_all(RECORDS)
     writer.close()
+    captures, body = CaptureWriter(directory / "journal", "w0", 1 << 20), Body(100)
+    body.receive_data(b'{"say": "\x1b[31mhi\xff"}')
+    captures.append(captured_bodies(RECORDS[1], body, body))
+    captures.close()
     async with open_bridge() as bridge, open_database(locate("", directory), bridge) as database:
         await migrate(database)
         ingestion = Ingestion(directory / "journal", database, lambda: 0.0, MemoryLog(), trio.lowlevel.checkpoint)
         await ingestion.ingest_to_end()
+        await CaptureIngestion(directory / "journal", database, MemoryLog()).take_to_end()
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +133,37 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path):
     assert result.exit_code == 1
     assert "not a database" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--text=R4",), ["r4"]),
+        (("--text=BOB", "--status=404"), ["r1"]),
+        (("--text=hi",), []),
+        (("--text=HI", "--bodies"), ["r1"]),
+        (("--text=r", "--limit=2"), ["r5", "r4"]),
+        (("--request-id=r3",), ["r3"]),
+        (("--group=staff", "--dialect=openai", "--operation=chat", "--code="), ["r5", "r4", "r3", "r2", "r1", "r0"]),
+    ],
+)
+def test_a_part_of_a_text_finds_records_and_bodies(data_dir, arguments, expected):
+    result = run(data_dir, "list", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    assert [row["request_id"] for row in json.loads(result.output)] == expected
+
+
+def test_one_request_is_shown_whole_and_its_control_characters_are_harmless(data_dir):
+    body = b'{"say": "\x1b[31mhi\xff"}'
+    (found,) = json.loads(run(data_dir, "show", "r1", "--json").output)
+    assert base64.b64decode(found["answer"]) == body
+    result = run(data_dir, "show", "r1")
+    assert "status\t404" in result.output.splitlines()
+    assert "\x1b" not in result.output
+    assert json.loads(run(data_dir, "show", "r0", "--json").output)[0].get("answer") is None
+
+
+def test_a_request_that_nobody_knows_is_said(data_dir):
+    result = run(data_dir, "show", "nobody")
+    assert result.exit_code == 1
+    assert "no record of 'nobody'" in result.output
