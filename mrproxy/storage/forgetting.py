@@ -1,4 +1,4 @@
-"""Shell. Responses that nobody may have any more are forgotten: deleted ones, and those whose time is over.
+"""Shell. What nobody may have any more is forgotten: responses that are deleted or too old, sessions that have ended.
 
 In small batches, each a transaction of its own, with a pause in which others get the lock. Read next: `responses.py`.
 """
@@ -12,17 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mrproxy.clock import Clock
 from mrproxy.storage.database import Database
 from mrproxy.storage.outage import FAILURES, Outage, StorageLog
+from mrproxy.storage.people.sessions import expire_sessions
 from mrproxy.storage.responses import GRACE_SECONDS, delete_expired, empty_deleted
 
 SWEEP_SECONDS = 600.0
 BATCH_RESPONSES = 500
+ENDED_SESSIONS_SECONDS = 86_400.0  # for a while one can still see where one was signed in
 PAUSE_SECONDS = 0.1
 
 Sweep: TypeAlias = Callable[[AsyncConnection, float, int], Awaitable[int]]
 
 
 class Forgetting:
-    """Sweeps one table."""
+    """Sweeps two tables."""
 
     def __init__(self, database: Database, clock: Clock, log: StorageLog) -> None:
         self._database = database
@@ -41,8 +43,9 @@ class Forgetting:
                 self._outage.succeed()
 
     async def sweep(self) -> tuple[int, int]:
-        """How many were emptied, and how many are gone. Raises one of FAILURES."""
+        """How many responses were emptied, and how many are gone. Raises one of FAILURES."""
         now_utc = self._clock()
+        await self._until_none(expire_sessions, now_utc - ENDED_SESSIONS_SECONDS)
         emptied = await self._until_none(empty_deleted, now_utc - GRACE_SECONDS)
         return emptied, await self._until_none(delete_expired, now_utc)
 

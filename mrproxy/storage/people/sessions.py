@@ -18,7 +18,6 @@ from mrproxy.storage.people.values import Identity, NewIdentity, NewSession, Ses
 from mrproxy.storage.schema_people import identities, sessions, users
 
 MAX_SESSIONS = 100  # that are listed of one user
-EXPIRED_BATCH = 1_000
 
 
 async def create_session(connection: AsyncConnection, wanted: NewSession, now_utc: float) -> Session:
@@ -82,9 +81,9 @@ async def list_sessions(connection: AsyncConnection, user_id: int, now_utc: floa
     return tuple(Session(**row._mapping) for row in found)
 
 
-async def expire_sessions(connection: AsyncConnection, before_utc: float) -> int:
-    """Remove those that ended before; how many, at most EXPIRED_BATCH at a time."""
-    old = select(sessions.c.id).where(sessions.c.expires_utc < before_utc).limit(EXPIRED_BATCH)
+async def expire_sessions(connection: AsyncConnection, before_utc: float, limit: int) -> int:
+    """Remove those that ended before, at most `limit` at a time; how many."""
+    old = select(sessions.c.id).where(sessions.c.expires_utc < before_utc).limit(limit)
     return (await connection.execute(delete(sessions).where(sessions.c.id.in_(old)))).rowcount
 
 

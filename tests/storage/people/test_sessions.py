@@ -81,7 +81,7 @@ async def test_all_but_one_are_revoked_and_listed_newest_first(database: Databas
 async def test_what_ended_long_ago_is_removed(database: Database, ann: User):
     await database.transact(create_session, a_session(ann, "old"), NOW)
     await database.transact(create_session, a_session(ann, "new", expires_utc=EXPIRES + 10), NOW)
-    assert await database.transact(expire_sessions, EXPIRES + 5) == 1
+    assert await database.transact(expire_sessions, EXPIRES + 5, 10) == 1
     assert [session.id for session in await database.read(list_sessions, ann.id, NOW)] == ["new"]
 
 
