@@ -19,6 +19,7 @@ from mrproxy.control.offer import Offer
 from mrproxy.control.signin.assembly import SignInParts, assemble, providers_in
 from mrproxy.control.signin.oidc.routes import OidcLog
 from mrproxy.control.signin.passwords import Passwords
+from mrproxy.identity.digest import SECRET_BYTES
 
 
 async def nothing_to_publish() -> None:
@@ -57,6 +58,13 @@ def make_offer(
 
     documentation = open_documentation(apis, version("mrproxy"))
     return Offer(make_plane=make_plane, apis=apis, mounts=(parts.mount_pages, documentation.mount))
+
+
+def tables(clock: Clock, log: OidcLog) -> tuple[Api, ...]:
+    """All APIs of a gateway without a database, for whoever only reads the tables."""
+    settings, nowhere, passwords = Settings(), Path("/nonexistent"), Passwords()
+    secret = bytes(SECRET_BYTES)
+    return make_offer(settings, nowhere, secret, None, nothing_to_publish, clock, log, {}, passwords).apis
 
 
 def apis_of(parts: SignInParts) -> tuple[Api, ...]:

@@ -99,8 +99,8 @@ SCOPES: dict[str, frozenset[Permission]] = {
     "invitations.manage": frozenset({P.INVITATIONS_READ, P.INVITATIONS_WRITE}),
     "models.manage": frozenset({P.MODELS_READ, P.MODELS_WRITE}),
     "registry.read": frozenset({P.MODELS_READ, P.MODELS_LIST}),
-    "logs.read": frozenset({P.LOGS_READ, P.RECORDS_READ, P.BODIES_READ, P.AUDIT_READ}),
-    "metrics.read": frozenset({P.USAGE_READ, P.QUEUE_READ}),
+    "logs.read": frozenset({P.LOGS_READ, P.RECORDS_READ, P.OWN_RECORDS_READ, P.BODIES_READ, P.AUDIT_READ}),
+    "metrics.read": frozenset({P.USAGE_READ, P.OWN_USAGE_READ, P.QUEUE_READ}),
     # llmlb, older words
     "api": _INFERENCE,
     "api:inference": _INFERENCE,
