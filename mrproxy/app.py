@@ -35,7 +35,6 @@ from mrproxy.archive import Archive
 from mrproxy.clock import utc_now
 from mrproxy.commands import Commands
 from mrproxy.config import ConfigError, Settings, variable_of
-from mrproxy.control.server import serve_control
 from mrproxy.counters import Counters
 from mrproxy.dialects.responses.store import ResponseStore
 from mrproxy.errors import Code
@@ -108,6 +107,9 @@ def opened_log(component: str, settings: Settings, data_dir: Path) -> Log:
 
 
 async def _control(settings: Settings, data_dir: Path, log: Log) -> None:
+    # Here and below, and not on top: a worker has no use for 40 MB of web framework and SQLAlchemy.
+    from mrproxy.control.server import serve_control
+
     drain = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_drain_on_signal, drain)
@@ -143,6 +145,7 @@ async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.E
     # Imported here: a worker starts through this module as well, and has no use for 20 MB of SQLAlchemy.
     from mrproxy.control.assembly import make_offer
     from mrproxy.control.managing import make_publisher
+    from mrproxy.control.server import serve_control
     from mrproxy.control.signin.passwords import Passwords
     from mrproxy.storage.bridge import open_bridge
     from mrproxy.storage.database import open_database

@@ -65,7 +65,7 @@ async def test_others_run_while_a_large_one_is_taken_over_and_freed(tmp_path: Pa
         found = await follower.look()
         assert found is not None
         assert found.key_count == 5000
-        assert turns > 5000 / 200
+        assert turns > 5
         turns = 0
         await free(catalogue_from(snapshot(1)))
         assert turns > 10

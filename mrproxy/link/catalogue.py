@@ -6,7 +6,8 @@ The dicts are in shards for the same reason: a dict that grows moves all it has,
 Read next: `snapshot.py`, which writes the layout; `mrproxy/identity/callers.py` and `mrproxy/ledger/entry.py`.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from itertools import accumulate
 
 import msgspec
 
@@ -14,7 +15,6 @@ from mrproxy.link.snapshot import (
     KEYS_BEGIN,
     KEYS_END,
     USERS_BEGIN,
-    USERS_END,
     GroupSpec,
     KeySpec,
     Snapshot,
@@ -24,13 +24,15 @@ from mrproxy.link.snapshot import (
     encode,
 )
 
-# A slice is a third of a millisecond.
-_SLICE_LINES = 200
+# A slice is 300 keys or 500 users, a third of a millisecond.
+_SLICE_BYTES = 40_000
 _SHARDS = 64
 
-_Add = Callable[[bytes, int], None]
+_Add = Callable[[bytes, Iterable[int]], None]
 _decode_key = msgspec.json.Decoder(KeySpec).decode
 _decode_user = msgspec.json.Decoder(UserSpec).decode
+_decode_keys = msgspec.json.Decoder(list[KeySpec]).decode
+_decode_users = msgspec.json.Decoder(list[UserSpec]).decode
 
 
 class Catalogue:
@@ -64,32 +66,50 @@ class Catalogue:
     def _line(self, place: int) -> bytes:
         return self._text[place : self._text.find(b"\n", place)].rstrip(b",")
 
-    def _add_user(self, line: bytes, place: int) -> None:
-        name = _decode_user(line).name
-        self._user_places[hash(name) % _SHARDS][name] = place
+    def _add_users(self, text: bytes, places: Iterable[int]) -> None:
+        shards = self._user_places
+        for user, place in zip(_decode_users(text), places, strict=True):
+            name = user.name
+            shards[hash(name) % _SHARDS][name] = place
 
-    def _add_key(self, line: bytes, place: int) -> None:
-        digest = bytes.fromhex(_decode_key(line).digest)
-        self._key_places[digest[0] % _SHARDS][digest] = place
-        self.key_count += 1
+    def _add_keys(self, text: bytes, places: Iterable[int]) -> None:
+        shards = self._key_places
+        keys = _decode_keys(text)
+        for key, place in zip(keys, places, strict=True):
+            digest = bytes.fromhex(key.digest)
+            shards[digest[0] % _SHARDS][digest] = place
+        self.key_count += len(keys)
 
 
 def catalogue_of(data: bytes) -> Generator[None, None, Catalogue]:
     """A catalogue is what it returns; it yields between slices. Raises SnapshotError: all of it is looked at."""
-    users_at = data.find(USERS_BEGIN)
-    if users_at < 0:  # not in our layout: an older version's
+    users_at, keys_at = data.find(USERS_BEGIN), data.find(KEYS_BEGIN)
+    if users_at < 0 or keys_at < users_at:  # not in our layout: an older version's
         data = encode(decode(data))
-        users_at = data.find(USERS_BEGIN)
+        users_at, keys_at = data.find(USERS_BEGIN), data.find(KEYS_BEGIN)
     catalogue = Catalogue(decode(data[:users_at].rstrip(b",") + b"}"), data)
-    place = users_at + len(USERS_BEGIN)
     try:
-        place = yield from _read_lines(data, place, USERS_END, catalogue._add_user)
-        if not data.startswith(KEYS_BEGIN, place):
-            raise SnapshotError("not a snapshot: there are no keys behind the users")
-        place = yield from _read_lines(data, place + len(KEYS_BEGIN) + 1, KEYS_END, catalogue._add_key)
+        yield from _read_lines(data, users_at + len(USERS_BEGIN), keys_at + 1, catalogue._add_users)
+        if not data.endswith(KEYS_END):
+            raise SnapshotError("not a snapshot: it ends too early")
+        end = len(data) - len(KEYS_END) + 1
+        yield from _read_lines(data, keys_at + len(KEYS_BEGIN), end, catalogue._add_keys)
     except (msgspec.MsgspecError, ValueError, IndexError) as exc:
         raise SnapshotError(f"not a snapshot: {exc}") from exc
     return catalogue
+
+
+def _read_lines(data: bytes, place: int, end: int, add: _Add) -> Generator[None, None, None]:
+    """The lines from `place` to `end`, some at a time: what JSON they are, and where each begins."""
+    while place < end:
+        slice_end = end
+        if end - place > _SLICE_BYTES:
+            slice_end = data.index(b"\n", place + _SLICE_BYTES) + 1
+        piece = data[place:slice_end]
+        lengths = [len(line) + 1 for line in piece.split(b"\n")[:-1]]
+        add(b"[%b]" % piece.rstrip(b",\n"), accumulate(lengths[:-1], initial=place))
+        place = slice_end
+        yield
 
 
 def made(steps: Generator[None, None, Catalogue]) -> Catalogue:
@@ -104,18 +124,3 @@ def made(steps: Generator[None, None, Catalogue]) -> Catalogue:
 
 def catalogue_from(snapshot: Snapshot) -> Catalogue:
     return made(catalogue_of(encode(snapshot)))
-
-
-def _read_lines(data: bytes, place: int, last: bytes, add: _Add) -> Generator[None, None, int]:
-    """One entry after the other, up to the line that is `last`; returns where the line after it begins."""
-    while True:
-        for _ in range(_SLICE_LINES):
-            end = data.find(b"\n", place)
-            if end < 0:
-                raise SnapshotError("not a snapshot: it ends too early")
-            line = data[place:end]
-            if line == last:
-                return end + 1
-            add(line.rstrip(b","), place)
-            place = end + 1
-        yield

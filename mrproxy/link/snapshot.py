@@ -142,8 +142,8 @@ class Preamble(msgspec.Struct, frozen=True, kw_only=True):
 
 _LINES = ("groups", "backends", "models", "users", "keys")  # an entry is a line; in this order, at the end
 _encode_lines = msgspec.json.Encoder().encode_lines
-USERS_BEGIN, USERS_END = b'\n"users":[\n', b"],"
-KEYS_BEGIN, KEYS_END = b'"keys":[', b"]}"
+# Where users and keys are: no text in JSON has a line's end in it, so nothing else looks like these.
+USERS_BEGIN, KEYS_BEGIN, KEYS_END = b'\n"users":[\n', b'\n],\n"keys":[\n', b"\n]}\n"
 
 
 def encode(snapshot: Snapshot | Managed) -> bytes:

@@ -25,6 +25,7 @@ from mrproxy.upstream.pool import Connection, Pool
 from mrproxy.upstream.probe import Prober
 from mrproxy.upstream.probing import ModelInfo, ProbeError, ProbeResult, RunningModel
 from mrproxy.upstream.tokenizer import Tokenizer
+from mrproxy.upstream.turns import Turns
 
 # One lost probe may be a busy moment; two in a row (the second after `probe_retry_seconds`) are an outage.
 _PROBES_UNTIL_DOWN = 2
@@ -74,6 +75,9 @@ class Backend:
         self._failed_probes = 0
         self._was_open = False
         self._probe_now = trio.Event()
+        self._has_bug = trio.Event()
+        self._bug: Exception | None = None
+        self.probe_turns = Turns(0.0)  # in a registry: those of all its backends
 
     # What routing reads
 
@@ -155,16 +159,19 @@ class Backend:
     # Its nursery
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Sweep and probe until cancelled; then every relay is failed and every connection closed."""
+        """Probe until cancelled; then every relay is failed and every connection closed."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
-                nursery.start_soon(self.pump.sweep, self._sweep, name=f"sweep {self.name}")
                 nursery.start_soon(self._probe_for_ever, name=f"probe {self.name}")
                 nursery.start_soon(self.tokenizer.run, name=f"tokenizer {self.name}")
                 task_status.started()
-                await trio.sleep_forever()
+                self._bug = None
+                await self._has_bug.wait()
+                if self._bug is not None:
+                    raise self._bug
             finally:
+                self._has_bug = trio.Event()
                 self.is_healthy = False
                 self.withdraw("the backend was withdrawn")
                 self.pool.close_idle()
@@ -190,7 +197,16 @@ class Backend:
         """Something is odd: look now rather than at the next interval."""
         self._probe_now.set()
 
+    def sweep(self, now: float) -> None:
+        """Called by the registry four times a second: what is late ends. A bug in it ends this backend's nursery."""
+        try:
+            self._sweep(now)
+        except Exception as bug:
+            self._bug = bug
+            self._has_bug.set()
+
     def _sweep(self, now: float) -> None:
+        self.pump.check(now)
         self.pool.sweep(now)
         self.failure_ewma = self.failure_ewma * _FORGIVING if self.failure_ewma > 0.001 else 0.0
         was_open, self._was_open = self._was_open, self.breaker.is_open(now)
@@ -201,6 +217,7 @@ class Backend:
         async with Prober(self.endpoint) as prober:
             while True:
                 self._probe_now = trio.Event()
+                await self.probe_turns.wait()
                 await self._probe(prober)
                 settings = self._settings
                 is_well = self.is_healthy and not self._failed_probes

@@ -89,6 +89,16 @@ class Endpoint:
             body,
         )
 
+    def get_request(self, path: bytes) -> bytes:
+        """A small question of our own."""
+        return b"GET %b%b HTTP/1.1\r\n%b%b%baccept: */*\r\nuser-agent: mrproxy-probe\r\n\r\n" % (
+            self.prefix,
+            path,
+            self._host_line,
+            self.key_line,
+            b"anthropic-version: %b\r\n" % ANTHROPIC_VERSION if self.is_anthropic else b"",
+        )
+
     def translated_request(self, path: bytes, trace: bytes, body: bytes, request_id: bytes) -> bytes:
         """A request of our own making: nothing of the caller's headers but `trace`, its trace context."""
         return b"POST %b%b HTTP/1.1\r\n%b%b%b%b%bcontent-length: %d\r\n\r\n%b" % (

@@ -14,7 +14,7 @@ from mrproxy.sockets import Lagging, Poller
 from mrproxy.upstream.answer import Answer, AnswerCache
 from mrproxy.upstream.bulk import Pipes
 
-_SWEEP_SECONDS = 0.25
+SWEEP_SECONDS = 0.25
 _LATELY_SECONDS = 5.0
 
 
@@ -60,7 +60,7 @@ class Pace(Protocol):
 
 
 class Pump:
-    """All relays of one backend, in the worker's poller. `sweep` is a task of the backend's nursery."""
+    """All relays of one backend, in the worker's poller. Somebody has to `check` them now and then."""
 
     def __init__(
         self, poller: Poller, pace: Pace, counters: Counters, backend_line: bytes, translated_line: bytes = b""
@@ -82,8 +82,11 @@ class Pump:
     async def sweep(self, each: Callable[[float], None]) -> None:
         """End relays that are late; `each` is called with the time, for the owner's own sweeping."""
         while True:
-            await trio.sleep(_SWEEP_SECONDS)
+            await trio.sleep(SWEEP_SECONDS)
             now = trio.current_time()
-            for relay in list(self.relays):
-                relay.check(now)
+            self.check(now)
             each(now)
+
+    def check(self, now: float) -> None:
+        for relay in list(self.relays):
+            relay.check(now)

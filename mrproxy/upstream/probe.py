@@ -1,9 +1,11 @@
-"""Shell. Asks a backend how it is: a few GETs by httpx, decoded by `probing.py`. Off the hot path: a library does it.
+"""Shell. Asks a backend how it is: a few GETs, decoded by `probing.py`.
 
-One client per backend, kept open between probes. Deadlines are the caller's scope.
+Without TLS by `asking.py`, because all backends are asked all the time; with it by httpx, one client per backend, kept
+open between probes. Deadlines are the caller's scope.
 """
 
 import dataclasses
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -11,30 +13,32 @@ import httpx
 import trio
 
 from mrproxy.canonical.surface import PROBED, Surface
+from mrproxy.upstream.asking import MAX_ANSWER_BYTES, Asker, AskError
 from mrproxy.upstream.endpoint import ANTHROPIC_VERSION, Endpoint
 from mrproxy.upstream.probing import PROBE_PATHS, Answer, ProbeError, ProbeResult, decode_answers, decode_native
 
-# A list of a thousand models is 300 KB; more is not a list of models.
-_MAX_ANSWER_BYTES = 8 << 20
-
 
 class Prober:
-    """`async with` owns the HTTP client."""
+    """`async with` owns the connections."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._client = open_client(endpoint)
+        self._asker = Asker(endpoint)
+        self._client = open_client(endpoint) if endpoint.is_tls else None
+        self._exits = AsyncExitStack()
         self._answers: dict[str, Answer] = {}
         self._native: frozenset[Surface] = frozenset()
         self._native_of: tuple[str, str] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        if self._client is not None:
+            await self._exits.enter_async_context(self._client)
+        self._exits.callback(self._asker.close)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._client.__aexit__(kind, error, traceback)
+        await self._exits.__aexit__(kind, error, traceback)
 
     @property
     def has_answer(self) -> bool:
@@ -77,12 +81,18 @@ class Prober:
         return dataclasses.replace(result, native=self._native)
 
     async def _ask(self, path: str, answers: dict[str, Answer], problems: list[str]) -> None:
+        if self._client is None:
+            try:
+                answers[path] = Answer(*await self._asker.get(path))
+            except AskError as exc:
+                problems.append(f"{path}: {exc}")
+            return
         try:
             async with self._client.stream("GET", path) as response:
                 body = bytearray()
                 async for piece in response.aiter_bytes():
                     body += piece
-                    if len(body) > _MAX_ANSWER_BYTES:
+                    if len(body) > MAX_ANSWER_BYTES:
                         problems.append(f"{path}: the answer is too large")
                         await response.aclose()  # the next read fails, which ends httpx's generators in order
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:

@@ -20,8 +20,17 @@ from mrproxy.errors import Code
 from mrproxy.link.snapshot import BackendSpec
 from mrproxy.sockets import Poller
 from mrproxy.upstream.backend import Backend
+from mrproxy.upstream.live import SWEEP_SECONDS
+from mrproxy.upstream.turns import Turns
 
 _RESTART_SECONDS = (0.1, 10.0)
+# Of more backends than this the index is built at most every so many seconds: for a thousand it takes 15 ms, and all
+# of them have news when the gateway starts.
+_FEW_BACKENDS = 64
+_REBUILD_SECONDS = 0.25
+# Probes begin one after the other: of a thousand at once each would be late, and everybody else would wait for all.
+_PROBE_SPACING_SECONDS = 0.002
+_SWEPT_AT_ONCE = 100
 
 
 # Operations of one group have the same backends (`can_serve`); all others are a group together, the chats.
@@ -62,6 +71,8 @@ class Registry:
         self._retiring: set[Backend] = set()
         self._scopes: dict[str, trio.CancelScope] = {}
         self._applying = trio.Lock()  # a reload by signal and one by command must not each start the same backend
+        self._probe_turns = Turns(_PROBE_SPACING_SECONDS)
+        self._is_stale = trio.Event()
         self._pools: dict[Operation, dict[str, ModelPool]] = {operation: {} for operation in Operation}
         self._by_key: dict[str, ModelPool] = {}
 
@@ -75,6 +86,8 @@ class Registry:
         """Own the backends' nurseries until cancelled. Started when each was probed once, or was late to answer."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._keep_fresh, name="index of models")
+            nursery.start_soon(self._sweep, name="backends' sweep")
             for spec in specs:
                 backend, scope = await self._start(spec, settings)
                 self._admit(backend, scope)
@@ -108,6 +121,7 @@ class Registry:
     async def _start(self, spec: BackendSpec, settings: Settings) -> tuple[Backend, trio.CancelScope]:
         """It is probed from now on, and not routed to before it is admitted."""
         backend = Backend(spec, settings, self._counters, self._poller, trio.current_time())
+        backend.probe_turns = self._probe_turns
         scope = trio.CancelScope()
         await self._nursery.start(self._keep_running, backend, scope, name=f"backend {spec.name}")
         return backend, scope
@@ -219,7 +233,33 @@ class Registry:
         ]
         return min(versions, key=_version_key, default="")
 
+    async def _sweep(self) -> None:
+        """One task for all: a thousand that do so little would cost a tenth of a core."""
+        while True:
+            await trio.sleep(SWEEP_SECONDS)
+            now = trio.current_time()
+            for number, backend in enumerate((*self.backends.values(), *self._retiring)):
+                if number % _SWEPT_AT_ONCE == _SWEPT_AT_ONCE - 1:
+                    await trio.lowlevel.checkpoint()
+                backend.sweep(now)
+
+    async def _keep_fresh(self) -> None:
+        """The index of many backends."""
+        while True:
+            await self._is_stale.wait()
+            self._is_stale = trio.Event()
+            self._build()
+            await trio.sleep(_REBUILD_SECONDS)
+
     def _rebuild(self) -> None:
+        """There is news; whoever waits may go on, if only because a backend is healthy again."""
+        if len(self.backends) <= _FEW_BACKENDS:
+            self._build()
+        else:
+            self._is_stale.set()
+            self.changed()
+
+    def _build(self) -> None:
         groups = {_CHATS: self._made("", Operation.CHAT, {})}
         for group, operations in _GROUPS.items():
             groups[group] = self._made(f"{group}:", next(iter(operations)), groups[_CHATS])

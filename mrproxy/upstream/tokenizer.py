@@ -6,6 +6,7 @@ Read next: `tokenizing.py`, what is asked; `mrproxy/settlement.py`, who asks.
 """
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import httpx
 import trio
@@ -30,6 +31,7 @@ class Tokenizer:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._nursery: trio.Nursery | None = None
+        self._client: httpx.AsyncClient | None = None
         self.asking = 0
 
     @property
@@ -47,13 +49,12 @@ class Tokenizer:
         self._nursery.start_soon(self._ask, sent, told, may_ask_again, name="prompt tokens")
 
     async def run(self) -> None:
-        async with open_client(self._endpoint) as client, trio.open_nursery() as nursery:
-            self._client = client
+        async with AsyncExitStack() as self._exits, trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
                 await trio.sleep_forever()
             finally:
-                self._nursery = None
+                self._nursery = self._client = None
 
     async def _ask(self, sent: Sent, told: Told, may_ask_again: bool) -> None:
         tokens: int | None = None
@@ -71,9 +72,16 @@ class Tokenizer:
             reading = await self._post(reading)
         return reading
 
+    def _opened(self) -> httpx.AsyncClient:
+        """Most backends are never asked, and a client takes a millisecond to make."""
+        if self._client is None:
+            self._client = open_client(self._endpoint)
+            self._exits.push_async_callback(self._client.aclose)
+        return self._client
+
     async def _post(self, question: Question) -> Reading:
         try:
-            async with self._client.stream(
+            async with self._opened().stream(
                 "POST", question.path, content=question.body, headers={"content-type": "application/json"}
             ) as response:
                 body = bytearray()

@@ -28,7 +28,7 @@ def snapshot(count: int) -> Snapshot:
 FULL = snapshot(1000)
 
 
-@pytest.mark.parametrize("count", [0, 1, 199, 200, 201, 1000])
+@pytest.mark.parametrize("count", [0, 1, 2, 1000])
 def test_every_user_and_key_is_found_and_no_other(count: int):
     given_snapshot = snapshot(count)
     catalogue = catalogue_from(given_snapshot)
@@ -42,7 +42,7 @@ def test_every_user_and_key_is_found_and_no_other(count: int):
 
 
 def test_it_is_made_and_freed_in_slices():
-    assert sum(1 for _ in catalogue_of(encode(FULL))) == 10
+    assert sum(1 for _ in catalogue_of(encode(FULL))) == 4
     catalogue = catalogue_from(FULL)
     assert sum(1 for _ in catalogue.dismantle()) == 64
 
