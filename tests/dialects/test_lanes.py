@@ -39,6 +39,9 @@ def test_a_kind_gets_bytes_as_they_are_for_what_it_serves(kind: str, surface: Su
         (b'{"store":false}', Lane.STRAIGHT),
         (b'{"store":false,"previous_response_id":null}', Lane.STRAIGHT),
         (b'{"store":false,"previous_response_id":"resp_1"}', Lane.TRANSLATING),
+        (b'{"store":false,"conversation":null}', Lane.STRAIGHT),
+        (b'{"store":false,"conversation":"conv_1"}', Lane.TRANSLATING),
+        (b'{"store":false,"conversation":{"id":"conv_1"}}', Lane.TRANSLATING),
         (b"{}", Lane.TRANSLATING),  # OpenAI's default is to store
         (b'{"store":null}', Lane.TRANSLATING),
         (b'{"store":true}', Lane.TRANSLATING),

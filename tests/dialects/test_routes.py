@@ -105,6 +105,47 @@ def test_the_path_names_a_stored_response() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "operation", "name", "item"),
+    [
+        ("POST /v1/conversations", Operation.CREATE_CONVERSATION, "", ""),
+        ("GET /v1/conversations/conv_1", Operation.GET_CONVERSATION, "conv_1", ""),
+        ("HEAD /v1/conversations/conv_1", Operation.GET_CONVERSATION, "conv_1", ""),
+        ("POST /v1/conversations/conv_1", Operation.UPDATE_CONVERSATION, "conv_1", ""),
+        ("DELETE /v1/conversations/conv_1", Operation.DELETE_CONVERSATION, "conv_1", ""),
+        ("GET /v1/conversations/conv_1/items", Operation.LIST_ITEMS, "conv_1", ""),
+        ("POST /v1/conversations/conv_1/items", Operation.CREATE_ITEMS, "conv_1", ""),
+        ("GET /v1/conversations/conv_1/items/msg_1", Operation.GET_ITEM, "conv_1", "msg_1"),
+        ("DELETE /v1/conversations/a%2Fb/items/c%20d", Operation.DELETE_ITEM, "a/b", "c d"),
+    ],
+)
+def test_the_path_names_a_conversation_and_an_item(line: str, operation: Operation, name: str, item: str) -> None:
+    found = route(line)
+    assert (found.way, found.dialect.name, found.operation) == (Way.STATE, "responses", operation)
+    assert (found.argument, found.item) == (name, item)
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "allow"),
+    [
+        ("GET /v1/conversations", 405, b"POST, OPTIONS"),
+        ("PATCH /v1/conversations/c", 405, b"GET, POST, DELETE, HEAD, OPTIONS"),
+        ("DELETE /v1/conversations/c/items", 405, b"GET, POST, HEAD, OPTIONS"),
+        ("POST /v1/conversations/c/items/i", 405, b"GET, DELETE, HEAD, OPTIONS"),
+        ("GET /v1/conversations/", 404, b""),
+        ("GET /v1/conversations/c/", 404, b""),
+        ("GET /v1/conversations/c/items/", 404, b""),
+        ("GET /v1/conversations//items/i", 404, b""),
+        ("GET /v1/conversations/c/others", 404, b""),
+        ("GET /v1/conversations/c/items/i/j", 404, b""),
+        ("GET /v1/conversationsx", 404, b""),
+    ],
+)
+def test_other_paths_of_conversations_are_refused(line: str, status: int, allow: bytes) -> None:
+    found = route(line)
+    assert (found.way, found.refusal().status, found.allow) == (Way.REFUSED, status, allow)
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "GET /status",

@@ -279,3 +279,27 @@ def test_an_answer_in_one_piece_is_counted_too() -> None:
     tap = tap_of([TextDelta("a"), *LAST])
     tap.receive_whole(b"x")
     assert (tap.usage, tap.events) == (Usage(7, 3), 1)
+
+
+def test_that_an_answer_is_whole_is_said_before_its_end_is() -> None:
+    told: list[str] = []
+    encoder = PlainEncoder()
+    tap = TranslatingTap(ScriptedDecoder([TextDelta("a")], LAST), encoder, is_document=False)
+    tap.finished = lambda: told.append("whole")
+    tap.receive_data(b"")
+    assert told == []
+    assert tap.finish() == b"<end>"
+    assert told == ["whole"]
+
+
+@pytest.mark.parametrize("is_checked", [False, True])
+def test_an_answer_that_failed_is_never_whole(*, is_checked: bool) -> None:
+    told: list[str] = []
+    last: list[Delta] = LAST if is_checked else [Failure("broken")]
+    check = Strict() if is_checked else None
+    tap = TranslatingTap(ScriptedDecoder([TextDelta("wrong")], last), PlainEncoder(), is_document=True, check=check)
+    tap.finished = lambda: told.append("whole")
+    tap.receive_data(b"")
+    tap.finish()
+    assert tap.failure
+    assert told == []
