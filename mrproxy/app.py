@@ -107,9 +107,6 @@ def opened_log(component: str, settings: Settings, data_dir: Path) -> Log:
 
 
 async def _control(settings: Settings, data_dir: Path, log: Log) -> None:
-    # Here and below, and not on top: a worker has no use for 40 MB of web framework and SQLAlchemy.
-    from mrproxy.control.server import serve_control
-
     drain = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_drain_on_signal, drain)
@@ -119,10 +116,10 @@ async def _control(settings: Settings, data_dir: Path, log: Log) -> None:
             if settings.records:
                 await _serve_with_database(settings, data_dir, drain, log)
             else:
-                await serve_control(settings, data_dir, drain=drain, log=log)
+                await _serve_without_database(settings, data_dir, drain, log)
         except ConfigError as exc:  # the supervisor has checked it; a control plane without pages helps nobody
             log.error("there is no database", reason=str(exc))
-            await serve_control(settings, data_dir, drain=drain, log=log)
+            await _serve_without_database(settings, data_dir, drain, log)
         nursery.cancel_scope.cancel(reason="served")
 
 
@@ -140,9 +137,20 @@ async def _export_spans(settings: Settings, data_dir: Path, log: Log) -> None:
     await SpanExport(directory.journal, send, kinds.now, settings.otlp_sample_percent, log).run()
 
 
+async def _serve_without_database(settings: Settings, data_dir: Path, drain: trio.Event, log: Log) -> None:
+    """What is configured, and how the workers do; nothing can be administered."""
+    # Here and below, and not on top: a worker has no use for 40 MB of web framework and SQLAlchemy.
+    from mrproxy.control.assembly import make_offer, nothing_to_publish
+    from mrproxy.control.server import serve_control
+    from mrproxy.control.signin.passwords import Passwords
+
+    secret, shared = read_secret(open_data_directory(str(data_dir))), (utc_now, log, os.environ, Passwords())
+    offer = make_offer(settings, data_dir, secret, None, nothing_to_publish, *shared)
+    await serve_control(settings, data_dir, drain=drain, log=log, offer=offer)
+
+
 async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.Event, log: Log) -> None:
     """Whether the database is there or not: who needs it waits for it. Raises ConfigError for a URL that is none."""
-    # Imported here: a worker starts through this module as well, and has no use for 20 MB of SQLAlchemy.
     from mrproxy.control.assembly import make_offer
     from mrproxy.control.managing import make_publisher
     from mrproxy.control.server import serve_control
