@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             backend_table("none", "openai", "http://127.0.0.1:9"),
         ]
         with run_gateway(directory, "\n".join(config), waits=False) as gateway:
-            eventually(lambda: gateway.ask("GET", "/healthz").status == 200 or None, gateway.child.output())
+            eventually(lambda: gateway.ask("GET", "/healthz").status == 200 or None, gateway.child.output(), seconds=30)
             make_user(gateway)
             yield Place(gateway, provider)
 
@@ -55,7 +55,7 @@ def make_user(gateway: Gateway) -> None:
             answer = client.post(f"{API}/users", json=user)
             return answer if answer.status_code == 201 else None
 
-        eventually(made, gateway.child.output())
+        eventually(made, gateway.child.output(), seconds=30)
 
 
 def test_a_session_a_change_and_an_end_to_it(place: Place) -> None:
