@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -113,8 +113,8 @@ def started(child: Child, url: str, data_dir: Path) -> Started:
     raise child.failed("has no worker")
 
 
-def connect(url: str) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection(re.sub(r"^http://", "", url), timeout=30)
+def connect(url: str) -> closing[http.client.HTTPConnection]:
+    return closing(http.client.HTTPConnection(re.sub(r"^http://", "", url), timeout=30))
 
 
 def status_of(connection: http.client.HTTPConnection, path: str, key: str) -> int:
@@ -130,11 +130,11 @@ def watching(url: str) -> Iterator[Pauses]:
     pauses, is_over = Pauses(), threading.Event()
 
     def ask() -> None:
-        connection = connect(url)
-        while not is_over.is_set():
-            begun = time.perf_counter()
-            status_of(connection, "/api/version", "")
-            pauses.add((time.perf_counter() - begun) * 1000)
+        with connect(url) as connection:
+            while not is_over.is_set():
+                begun = time.perf_counter()
+                status_of(connection, "/api/version", "")
+                pauses.add((time.perf_counter() - begun) * 1000)
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -156,20 +156,21 @@ def revoke(gateway: Started, secret: bytes, keys: int, backends: int, engine: st
 
     Another process writes it: in this one it would hold up the threads that measure.
     """
-    connection, path = connect(gateway.url), gateway.data_dir / SNAPSHOT_NAME
-    if status_of(connection, "/v1/models", KEY) != 200:
-        raise click.ClickException("the key is not good to begin with")
+    path = gateway.data_dir / SNAPSHOT_NAME
     before = path.stat()
     publisher = multiprocessing.get_context("spawn").Process(
         target=put_into_force, args=(gateway.data_dir, secret, keys, backends, engine)
     )
-    publisher.start()
-    while path.stat().st_ino == before.st_ino:
-        time.sleep(0.002)
-    begun = time.perf_counter()
-    while status_of(connection, "/v1/models", KEY) == 200:
-        time.sleep(0.002)
-    seconds = time.perf_counter() - begun
+    with connect(gateway.url) as connection:
+        if status_of(connection, "/v1/models", KEY) != 200:
+            raise click.ClickException("the key is not good to begin with")
+        publisher.start()
+        while path.stat().st_ino == before.st_ino:
+            time.sleep(0.002)
+        begun = time.perf_counter()
+        while status_of(connection, "/v1/models", KEY) == 200:
+            time.sleep(0.002)
+        seconds = time.perf_counter() - begun
     publisher.join()
     return seconds
 
