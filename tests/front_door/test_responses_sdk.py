@@ -281,7 +281,7 @@ def test_nobody_else_sees_a_response(gateway: Gateway, client: openai.OpenAI):
     [
         ("tools", {"tools": [{"type": "web_search"}]}),
         ("background", {"background": True}),
-        ("conversation", {"conversation": "conv_1"}),
+        ("conversation", {"conversation": 1}),
         ("max_output_tokens", {"max_output_tokens": "many"}),
     ],
 )
