@@ -62,6 +62,8 @@ class Commands:
                 return (400, {"error": reason}) if reason else (200, {"generation": self._generation()})
             case b"POST", [b"backends", name, (b"drain" | b"undrain") as verb]:
                 return self._drain(unquote(name.decode("latin-1")), is_draining=verb == b"drain")
+            case b"POST", [b"backends", name, b"probe"]:
+                return self._probe(unquote(name.decode("latin-1")))
         return 404, {"error": "unknown command"}
 
     def _drain(self, name: str, *, is_draining: bool) -> tuple[int, object]:
@@ -71,6 +73,14 @@ class Commands:
         backend.is_draining = is_draining
         backend.changed()
         return 200, backend.statistics(trio.current_time())
+
+    def _probe(self, name: str) -> tuple[int, object]:
+        """Now, rather than at the next interval; what comes of it is seen in the counters."""
+        backend = self._stages.registry.backends.get(name)
+        if backend is None:
+            return 404, {"error": f"no backend named {name}"}
+        backend.probe_soon()
+        return 200, {"probing": name}
 
     def counters(self) -> dict[str, object]:
         """Everything this worker counts; mrproxy/control/reports.py reads it."""

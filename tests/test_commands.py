@@ -66,7 +66,13 @@ async def test_a_drained_backend_gets_nothing_until_it_is_let_in_again(tmp_path)
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/backends/nobody/drain"), ("GET", "/nothing"), ("GET", "/reload"), ("POST", "/status")],
+    [
+        ("POST", "/backends/nobody/drain"),
+        ("POST", "/backends/nobody/probe"),
+        ("GET", "/nothing"),
+        ("GET", "/reload"),
+        ("POST", "/status"),
+    ],
 )
 async def test_what_it_does_not_know_is_404(tmp_path, method, path):
     async with commanded(tmp_path) as (_, commands):
@@ -74,6 +80,13 @@ async def test_what_it_does_not_know_is_404(tmp_path, method, path):
         assert answer.status == 404
         assert answer.json["error"]
         assert (await ask(commands, "GET", "/status")).status == 200
+
+
+async def test_a_backend_is_probed_when_somebody_asks_for_it(tmp_path):
+    async with commanded(tmp_path) as (gateway, commands):
+        gateway.backend().is_known = False
+        assert (await ask(commands, "POST", "/backends/engine-a/probe")).json == {"probing": "engine-a"}
+        await wait_until(lambda: gateway.backend().is_known)
 
 
 async def test_a_reload_takes_over_what_is_on_disk_or_says_why_not(tmp_path):
