@@ -41,6 +41,7 @@ class BackendReport(msgspec.Struct, frozen=True):
     ttft_seconds: float | None = None
     idle_connections: int = 0
     last_probe_error: str | None = None
+    version: str = ""
 
 
 class SnapshotReport(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
+from mrproxy.clock import Clock, utc_now
 from mrproxy.control.offer import Offer
 from mrproxy.control.records import ControlLog, Records
 from mrproxy.control.reports import StorageReport
@@ -59,6 +60,7 @@ async def serve_control(
     offer: Offer | None = None,
     state: AnswerQuestion | None = None,
     exit_hard: Callable[[int], object] = os._exit,
+    clock: Clock = utc_now,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve on `data_dir/run/control.sock` until `drain`; `started()` once it accepts.
@@ -78,7 +80,7 @@ async def serve_control(
         answers = await workers.ask()
         now = trio.current_time()
         stored = storage(now) if storage is not None else None
-        return Scene(release, now - started_at, answers, records.lag(now), records.records_read, stored)
+        return Scene(release, now - started_at, answers, records.lag(now), records.records_read, stored, clock())
 
     app = build_app(observe, drain, offer, workers.tell, state)
     with open_control_socket(run_directory / SOCKET_NAME) as listener:

@@ -6,6 +6,7 @@ Read next: `reports.py`, for what a worker says.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,6 +24,8 @@ from mrproxy.control.reports import (
     warnings_of,
 )
 
+SERVICE = "mrproxy"
+
 
 class BackendStatus(TypedDict):
     """`workers` says who sees which state, for the day they differ."""
@@ -38,6 +41,7 @@ class BackendStatus(TypedDict):
     resident: list[str]
     ttft_seconds: float | None
     last_probe_error: str | None
+    version: str | None
 
 
 class ModelStatus(TypedDict):
@@ -76,10 +80,24 @@ class StorageStatus(TypedDict):
     problem: str | None
 
 
-class Status(TypedDict):
-    """The whole answer of `/status` and of each message on `/status/live`. `warnings` make nothing unready."""
+class QueueStatus(TypedDict):
+    """As MindRouter counts: `total` is who waits and who is served. The mean is since the workers began."""
 
+    total: int
+    waiting: int
+    running: int
+    average_wait_seconds: float
+
+
+class Status(TypedDict):
+    """The whole answer of `/status` and of each message on `/status/live`. `warnings` make nothing unready.
+
+    `service`, `timestamp` and `queue` are there for programs that were written for MindRouter's.
+    """
+
+    service: str
     version: str
+    timestamp: str
     uptime_seconds: float
     ready: bool
     reasons: list[str]
@@ -90,6 +108,7 @@ class Status(TypedDict):
     backends: list[BackendStatus]
     models: list[ModelStatus]
     workers: list[WorkerStatus]
+    queue: QueueStatus
     journal: JournalStatus
     storage: StorageStatus | None
 
@@ -104,6 +123,7 @@ class Scene:
     lag: JournalLag
     records_read: int
     storage: StorageReport | None = None
+    now_utc: float = 0.0
 
 
 def summarize(scene: Scene) -> Status:
@@ -112,7 +132,9 @@ def summarize(scene: Scene) -> Status:
     backends = merge_backends(reports)
     reasons = reasons_not_ready(scene.answers, scene.lag)
     return {
+        "service": SERVICE,
         "version": scene.version,
+        "timestamp": datetime.fromtimestamp(round(scene.now_utc, 3), UTC).isoformat(),
         "uptime_seconds": round(scene.uptime_seconds, 1),
         "ready": not reasons,
         "reasons": reasons,
@@ -123,8 +145,22 @@ def summarize(scene: Scene) -> Status:
         "backends": backends,
         "models": list_models(backends),
         "workers": [worker_status(answer) for answer in scene.answers],
+        "queue": queue_status(reports),
         "journal": {"lag_bytes": scene.lag.bytes, "lag_seconds": round(scene.lag.seconds, 3)},
         "storage": storage_status(scene.storage) if scene.storage is not None else None,
+    }
+
+
+def queue_status(reports: Sequence[WorkerReport]) -> QueueStatus:
+    waiting, running = _sum_gauge(reports, "waiting"), _sum_gauge(reports, "in_flight")
+    waits = [found for report in reports if (found := report.histograms.get("queue_wait_seconds")) is not None]
+    count = sum(sum(each.counts) for each in waits)
+    mean = sum(each.sum for each in waits) / count if count else 0.0
+    return {
+        "total": waiting + running,
+        "waiting": waiting,
+        "running": running,
+        "average_wait_seconds": round(mean, 6),
     }
 
 
@@ -186,6 +222,7 @@ def _merge_backend(views: Sequence[tuple[str, BackendReport]]) -> BackendStatus:
         "resident": _union(backend.resident for backend in backends),
         "ttft_seconds": max(known_ttfts, default=None),
         "last_probe_error": next((backend.last_probe_error for backend in backends if backend.last_probe_error), None),
+        "version": next((backend.version for backend in backends if backend.version), None),
     }
 
 

@@ -48,6 +48,22 @@ def test_status_is_json_and_rounds_its_seconds() -> None:
     assert status["journal"] == {"lag_bytes": 10, "lag_seconds": 0.123}
 
 
+def test_programs_for_mindrouter_find_their_words() -> None:
+    status = summarize(replace(SCENE, answers=(worker(), worker(worker="1")), now_utc=1_800_000_000.25))
+    assert (status["service"], status["timestamp"]) == ("mrproxy", "2027-01-15T08:00:00.250000+00:00")
+    queue = status["queue"]
+    assert queue["total"] == queue["waiting"] + queue["running"] == status["waiting"] + status["in_flight"]
+    assert queue["average_wait_seconds"] >= 0
+    assert summarize(replace(SCENE, answers=()))["queue"]["average_wait_seconds"] == 0.0
+
+
+def test_a_backend_shows_the_version_that_a_worker_has_seen() -> None:
+    seen = report()["backends"]
+    seen[1].update(version="0.11.0")
+    lines = summarize(replace(SCENE, answers=(worker(), worker(worker="1", backends=seen))))["backends"]
+    assert [line["version"] for line in lines] == [None, "0.11.0"]
+
+
 def test_a_database_that_lags_or_fails_is_a_warning_and_leaves_the_gateway_ready() -> None:
     behind = IngestStatistics(70, 1000, 4, 12.5, 1, 2, "full")
     status = summarize(replace(SCENE, storage=behind))
