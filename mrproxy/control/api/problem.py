@@ -35,6 +35,7 @@ CODES: dict[str, tuple[int, str]] = {
     "precondition-required": (428, "The request must be conditional"),
     "too-many": (429, "Too many requests"),
     "internal": (500, "An error of the gateway"),
+    "backend": (502, "A backend or sidecar did not answer as it should"),
     "database": (503, "The database is not available"),
     "no-database": (503, "This gateway has no database"),
     "unavailable": (503, "Not available at the moment"),
