@@ -1,5 +1,7 @@
 """Requests through a real gateway while its processes and its database are killed at random: every record counts once.
 
+So do the sums of usage, which are those of the records, and those of what the engine says it has served.
+
 `MRPROXY_CHAOS_REQUESTS=20000 pytest tests/front_door/test_chaos.py` is the full size; the suite runs a small one.
 """
 
@@ -10,7 +12,7 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
@@ -25,16 +27,29 @@ from mrproxy.ledger.spent import read_spent
 from mrproxy.storage.bridge import open_bridge
 from mrproxy.storage.database import Database, open_database
 from mrproxy.storage.migrate import migrate
+from mrproxy.storage.rows import COLUMNS
 from mrproxy.storage.schema import ingest_positions, records
 from mrproxy.storage.urls import locate
+from mrproxy.storage.usage import KEYS, SUMS, SumRow, sums_of, usage_daily
 from tests.fakes.postgres import PostgresServer, postgres_server, postgres_url
-from tests.front_door.gateway import KEY, MESSAGES, Gateway, backend_table, eventually, key_table, run_gateway, run_mock
+from tests.front_door.gateway import (
+    KEY,
+    MESSAGES,
+    Gateway,
+    backend_table,
+    eventually,
+    key_table,
+    mock_control,
+    run_gateway,
+    run_mock,
+)
 
 __all__ = ["postgres_server", "postgres_url"]
 
 REQUESTS = int(os.environ.get("MRPROXY_CHAOS_REQUESTS", "1000"))
 THREADS = 8 if REQUESTS < 10_000 else 24
-BODY = json.dumps({"model": "mock-8b", "messages": MESSAGES, "max_tokens": 5}).encode()
+TOKENS = 5
+BODY = json.dumps({"model": "mock-8b", "messages": MESSAGES, "max_tokens": TOKENS}).encode()
 # The supervisor waits twice as long each time: after four deaths of a worker 0.8 s, after eight already 10 s.
 MOST_KILLS = 4 if REQUESTS < 10_000 else 1000
 PAUSE_SECONDS = (0.2, 0.8) if REQUESTS < 10_000 else (0.5, 3.0)
@@ -79,14 +94,14 @@ class Killer:
 
     gateway: Gateway
     server: PostgresServer | None
+    roles: list[str]
     killed: Counter[str] = field(default_factory=Counter)
     last_pids: dict[str, int] = field(default_factory=dict)
 
     def run(self, is_over: threading.Event) -> None:
         chance = random.Random(0)
-        roles = ["w1", "control", "control", *(["database"] if self.server is not None else [])]
         while not is_over.wait(chance.uniform(*PAUSE_SECONDS)):
-            self.kill(chance.choice(roles))
+            self.kill(chance.choice(["control", *self.roles]))
         if self.server is not None and not self.server.is_running():
             self.server.start()
 
@@ -112,23 +127,39 @@ class Killer:
 
 @dataclass(frozen=True)
 class Table:
+    """`sums` are those of the table, `expected_sums` what the records in it add up to."""
+
     ids: Counter[str]
     tokens_by_key: Counter[str]
     counted: int
+    sums: list[SumRow]
+    expected_sums: list[SumRow]
 
 
 async def read_table(database: Database) -> Table:
     async def rows(connection):
-        c = records.c
-        tokens = select(c.request_id, c.key_id, c.prompt_tokens, c.completion_tokens)
+        every = select(*(records.c[name] for name in COLUMNS))
         counted = select(ingest_positions.c.records)
-        return (await connection.execute(tokens)).all(), (await connection.execute(counted)).scalars().all()
+        summed = select(*(usage_daily.c[name] for name in (*KEYS, *SUMS)))
+        return [(await connection.execute(each)).all() for each in (every, counted, summed)]
 
-    found, counted = await database.read(rows)
+    found, counted, summed = await database.read(rows)
     by_key: Counter[str] = Counter()
-    for _, key_id, prompt_tokens, completion_tokens in found:
-        by_key[key_id] += (prompt_tokens or 0) + (completion_tokens or 0)
-    return Table(Counter(row[0] for row in found), by_key, sum(counted))
+    for row in found:
+        by_key[row.key_id] += (row.prompt_tokens or 0) + (row.completion_tokens or 0)
+    sums, expected = rounded(tuple(row) for row in summed), rounded(sums_of([tuple(row) for row in found]))
+    ids = Counter(row.request_id for row in found)
+    return Table(ids, by_key, sum(row.records for row in counted), sums, expected)
+
+
+def sum_of(name: str, sums: list[SumRow]) -> int:
+    index = (*KEYS, *SUMS).index(name)
+    return sum(row[index] for row in sums)
+
+
+def rounded(sums: Iterable[SumRow]) -> list[SumRow]:
+    """Seconds depend on the order in which they were added, in their last digits."""
+    return sorted((*row[:-1], round(row[-1], 6)) for row in sums)
 
 
 async def with_database(database_url: str, data_dir: Path, function):
@@ -136,8 +167,9 @@ async def with_database(database_url: str, data_dir: Path, function):
         return await function(database)
 
 
-def run_chaos(gateway: Gateway, server: PostgresServer | None) -> tuple[Callers, Killer]:
-    callers, killer, is_over = Callers(gateway), Killer(gateway, server), threading.Event()
+def run_chaos(gateway: Gateway, server: PostgresServer | None, *, kills_worker: bool) -> tuple[Callers, Killer]:
+    roles = ["control", *(["w1"] if kills_worker else []), *(["database"] if server is not None else [])]
+    callers, killer, is_over = Callers(gateway), Killer(gateway, server, roles), threading.Event()
     with ThreadPoolExecutor(THREADS + 1) as pool:
         killing = pool.submit(killer.run, is_over)
         calling = [pool.submit(callers.run) for _ in range(THREADS)]
@@ -163,9 +195,10 @@ def wait_until_stored(gateway: Gateway) -> None:
     eventually(is_stored, f"the table does not catch up\n{gateway.child.output()[-3000:]}", seconds=CATCH_UP_SECONDS)
 
 
+@pytest.mark.parametrize("victims", ["everybody", "all but the worker"])
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_every_settled_request_stands_in_the_table_once_whoever_is_killed(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+    kind: str, victims: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     database_url, server = "", None
     if kind == "postgresql":
@@ -176,18 +209,27 @@ def test_every_settled_request_stands_in_the_table_once_whoever_is_killed(
     with run_mock("vllm", tmp_path, "--model=mock-8b", "--json-ms=60") as engine:
         config = backend_table("mock-vllm", "vllm", engine) + key_table(KEY, "ada")
         with run_gateway(tmp_path, config, options=options) as gateway:
-            callers, killer = run_chaos(gateway, server)
+            callers, killer = run_chaos(gateway, server, kills_worker=victims == "everybody")
             gateway.wait_until_ready()
             wait_until_stored(gateway)
             log = gateway.child.output()
+        said = mock_control(engine, "stats")
     table = trio.run(with_database, database_url, gateway.data_dir, read_table)
-    assert min(killer.killed[role] for role in ("w1", "control", *(["database"] if server else []))) >= 1
+    assert min(killer.killed[role] for role in killer.roles) >= 1
     assert set(callers.answers.values()) == {200}, "killing may break a connection, and never refuses a request"
     assert "Traceback" not in log
     journalled = Counter(record.request_id for record in gateway.records())
     assert table.ids == journalled
     assert set(journalled.values()) == {1}
     assert table.counted == journalled.total()
+    assert table.sums == table.expected_sums
+    assert sum_of("requests", table.sums) == journalled.total()
+    # What an engine has answered to its end, and the record of which died with its worker.
+    unknown = said["generation_tokens"] - sum_of("completion_tokens", table.sums)
+    assert 0 <= unknown <= TOKENS * killer.killed["w1"] * THREADS
+    if not killer.killed["w1"]:
+        assert said["requests"]["POST /v1/chat/completions"] == journalled.total() == REQUESTS
+        assert said["prompt_tokens"] == sum_of("prompt_tokens", table.sums)
     assert table.tokens_by_key == Counter(read_spent(gateway.data_dir / "journal").lifetime.by_key_id)
     # A worker that dies takes the records of the last millisecond along: at most those of the calls it was in.
     lost = set(callers.answers) - set(table.ids)
