@@ -1,8 +1,8 @@
 """Shell. Backends that were added by an API; those of the configuration are not here.
 
 Kinds, URLs and names are what the configuration takes (`config/tables.py`). A backend's API key goes in and never
-comes out, except into the snapshot (`managed.py`): it is stored encrypted (`secrets.py`). The rules of the package
-`people` hold here, too.
+comes out, except into the snapshot (`managed.py`) and for asking the backend: it is stored encrypted (`secrets.py`). The
+rules of the package `people` hold here, too.
 """
 
 from collections.abc import Mapping
@@ -169,6 +169,13 @@ async def get_backend(connection: AsyncConnection, backend_id: int) -> ManagedBa
     if backend is None:
         raise NotFound("backend", backend_id)
     return backend
+
+
+async def api_key_of(connection: AsyncConnection, backend_id: int, box: SecretBox) -> str | None:
+    """In clear, for asking the backend. Raises SecretUnreadable."""
+    sealed = select(backends.c.api_key_encrypted).where(backends.c.id == backend_id)
+    found = (await connection.execute(sealed)).scalar_one_or_none()
+    return None if found is None else box.open(found)
 
 
 async def list_backends(

@@ -10,6 +10,7 @@ from mrproxy.storage.backends import (
     BackendFilter,
     ManagedBackend,
     NewBackend,
+    api_key_of,
     change_backend,
     count_backends,
     create_backend,
@@ -82,6 +83,8 @@ async def test_a_backend_is_what_was_asked_for_and_its_key_is_not_shown(database
     assert sealed is not None
     assert "sk-secret" not in sealed
     assert BOX.open(sealed) == "sk-secret"
+    assert await database.read(api_key_of, made.id, BOX) == "sk-secret"
+    assert await database.read(api_key_of, made.id + 1, BOX) is None
     assert await database.read(find_backend, made.id) == made
     assert await database.read(find_backend_by_name, "gpu1") == made
     assert await database.read(find_backend_by_uuid, made.uuid) == made
