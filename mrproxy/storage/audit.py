@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import Select, insert, select
+from sqlalchemy import Select, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.link.snapshot import replace_file
@@ -114,6 +114,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     """`since_utc` is included, `until_utc` is not. `search`: part of actor, action, entity or detail, in any case."""
 
+    actor_kind: str | None = None
     actor: str | None = None
     action: str | None = None
     entity_kind: str | None = None
@@ -196,6 +197,13 @@ async def list_entries(
 
 async def count_entries(connection: AsyncConnection, wanted: AuditFilter) -> int:
     return await count_rows(connection, _selection(wanted).with_only_columns(audit_log.c.id))
+
+
+async def count_by(connection: AsyncConnection, column: str) -> dict[str, int]:
+    """How many entries there are with each value of `actor_kind`, `action` or `entity_kind`; most first."""
+    value = audit_log.c[column]
+    counted = select(value, func.count()).group_by(value).order_by(func.count().desc(), value)
+    return {row[0]: row[1] for row in await connection.execute(counted)}
 
 
 async def verify(database: Database, head: Head | None = None) -> Verdict:
@@ -338,7 +346,7 @@ async def _read_rows(connection: AsyncConnection, behind: int, limit: int) -> li
 
 def _selection(wanted: AuditFilter) -> Select[Any]:
     chosen, table = select(audit_log), audit_log.c
-    for column in (table.actor, table.action, table.entity_kind, table.entity):
+    for column in (table.actor_kind, table.actor, table.action, table.entity_kind, table.entity):
         value = getattr(wanted, column.name)
         if value is not None:
             chosen = chosen.where(column == clean(value))

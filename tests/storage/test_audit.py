@@ -24,6 +24,7 @@ from mrproxy.storage.audit import (
     HeadLost,
     Program,
     append,
+    count_by,
     count_entries,
     differences,
     find_entry,
@@ -317,3 +318,12 @@ def test_a_chain_is_right_up_to_where_it_was_touched(rows, data):
 )
 def test_what_is_shown_can_be_written_as_json(value):
     msgspec.json.encode(without_secrets(value))
+
+
+async def test_entries_are_counted_by_what_they_have_in_common(database: Database):
+    for action in ("user.create", "user.create", "key.create"):
+        await appended(database, action=action)
+    assert await database.read(count_by, "action") == {"user.create": 2, "key.create": 1}
+    assert await database.read(count_by, "actor_kind") == {"user": 3}
+    assert await database.read(count_entries, AuditFilter(actor_kind="user")) == 3
+    assert await database.read(count_entries, AuditFilter(actor_kind="key")) == 0
