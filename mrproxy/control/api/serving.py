@@ -32,6 +32,8 @@ from mrproxy.control.permissions import GRANTS, Role
 PUBLISH_SECONDS = 1.0
 CONDITIONAL = frozenset({"PATCH", "PUT", "DELETE"})
 PUBLIC = GRANTS[Role.ANONYMOUS]
+# Said to whoever must do that before anything else; another system has a code for it.
+PASSWORD_DUE = "A new password must be chosen first."
 
 Around = Callable[[Endpoint, Call[Any, Any], bytes], Awaitable[Answer]]
 """What carries out a call; the body as it came is for telling requests apart."""
@@ -87,7 +89,7 @@ def check_permission(endpoint: Endpoint, actor: Actor) -> None:
     if not actor.is_known:
         raise Problem("not-authenticated", "Sign in, or send an API key: 'Authorization: Bearer <key>'.")
     if actor.is_password_due:
-        raise Problem("forbidden", "A new password must be chosen first.")
+        raise Problem("forbidden", PASSWORD_DUE)
     raise Problem("forbidden", f"This needs the permission {endpoint.permission.value}.")
 
 
