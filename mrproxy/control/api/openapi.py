@@ -15,7 +15,7 @@ import msgspec
 from mrproxy.control.api.endpoint import JSON, Api, Endpoint
 from mrproxy.control.api.inference import INFERENCE, Exchange
 from mrproxy.control.api.problem import CODES, PROBLEM_JSON, ProblemBody, problem_json
-from mrproxy.control.permissions import GRANTS, Role
+from mrproxy.control.permissions import GRANTS, Permission, Role
 
 Json = dict[str, Any]
 
@@ -24,6 +24,7 @@ PUBLIC = GRANTS[Role.ANONYMOUS]
 KEYS: list[Json] = [{"bearer": []}, {"apiKey": []}]
 KEYS_AND_SESSION: list[Json] = [*KEYS, {"session": []}]
 CONDITIONAL = frozenset({"PATCH", "PUT", "DELETE"})
+TOO_LONG = "The path and its query are too long; said by the front door, in the words of OpenAI."
 ANY_OBJECT: Json = {"type": "object"}
 
 SCHEMES: Json = {
@@ -135,10 +136,10 @@ def parameter_schema(field: Json) -> Json:
 
 
 def responses_of(api: Api, endpoint: Endpoint, schemas: dict[object, Json]) -> Json:
-    responses: Json = {str(endpoint.status): success_of(endpoint, schemas)}
+    responses: Json = {str(endpoint.status): success_of(endpoint, schemas), "414": {"description": TOO_LONG}}
     codes = ["400", "413", "503"]
-    codes += [] if endpoint.permission in PUBLIC else ["401", "403"]
-    codes += ["404"] if "{" in endpoint.path else []
+    codes += [] if endpoint.permission is Permission.PUBLIC else ["401", "403"]
+    codes += ["404"] if "{" in endpoint.path or not endpoint.is_reading else []
     codes += ["415"] if endpoint.request is not None else []
     codes += ["422"] if endpoint.request is not None or endpoint.query is not None or endpoint.method == "POST" else []
     codes += [] if endpoint.is_reading else ["409", "429"]
