@@ -5,8 +5,6 @@ model does not come this way. Those that write count as requests against the cal
 Read next: `mrproxy/dialects/responses/conversations.py`, the words; `archive.py`, who asks.
 """
 
-from contextlib import nullcontext
-
 from mrproxy.accept.client import Client
 from mrproxy.accept.heads import Head
 from mrproxy.answers import JSON, encode_answer
@@ -66,12 +64,13 @@ async def converse(client: Client, head: Head, exchange: Exchange, stages: Stage
     archive = stages.archive
     if archive is None:
         raise ClientError(Code.NOT_IMPLEMENTED, "this gateway has no database, so it has no conversations")
-    now, is_reading = stages.poller.clock(), head.route.operation in _READING
-    with nullcontext() if is_reading else stages.open_entry(caller, 0, exchange, now)[0] as entry:
-        answer = await _answered(client, head, body, caller, archive, stages)
-        if entry is not None:
+    if head.route.operation in _READING:
+        limits, answer = b"", await _answered(client, head, body, caller, archive, stages)
+    else:
+        entry, limits = stages.open_entry(caller, 0, exchange, stages.poller.clock())
+        with entry:
+            answer = await _answered(client, head, body, caller, archive, stages)
             entry.settle(0, 0)
-    limits = b"" if is_reading else stages.ledger.ratelimit_headers(caller, now)
     lines = stages.answer_lines(head, exchange, limits)
     document = encode_answer(200, JSON, answer, lines, has_body=head.http.method != b"HEAD")
     exchange.status, exchange.answer_bytes = 200, len(document)
