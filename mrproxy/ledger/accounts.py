@@ -146,6 +146,10 @@ class Account:
         if self.requests is not None:
             self.requests.level += 1.0
 
+    def charge(self, tokens: int) -> None:
+        """Of a request that held nothing."""
+        self.spent_tokens += tokens
+
     def statistics(self, now: float) -> AccountStatistics:
         left = self.budget_tokens - self.spent_tokens - self.reserved_tokens
         return AccountStatistics(

@@ -125,7 +125,7 @@ class ShadowEntry(Entry):
         if charged_tokens != true_tokens:
             self.charged_tokens = charged_tokens
         for account in accounts:
-            account.spent_tokens += charged_tokens
+            account.charge(charged_tokens)
         return true_tokens
 
     def refund(self) -> None:

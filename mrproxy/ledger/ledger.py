@@ -78,7 +78,7 @@ class Ledger:
             reserve(accounts, estimated_tokens, now, estimated_tokens)
         except KeyError:
             self._stand(caller, now)
-            return self.open_entry(caller, estimated_tokens, now, model)
+            return Ledger.open_entry(self, caller, estimated_tokens, now, model)
         except Refused as refusal:
             refusal.headers = self.ratelimit_header_pairs(caller, now)
             raise
@@ -150,10 +150,16 @@ class Ledger:
         account = self._accounts[owner].get(name)
         if account is None:
             spent, this_month = self._spent_by_group(name) if owner is Owner.GROUP else self._spent_by(owner, name)
-            account = self._accounts[owner][name] = Account(owner, name, limits, now, spent, spent - this_month)
+            account = self._make_account(owner, name, limits, now, spent, spent - this_month)
+            self._accounts[owner][name] = account
         elif account.limits != limits:
             account.apply(limits, now)
         return account
+
+    def _make_account(
+        self, owner: Owner, name: str, limits: Limits, now: float, spent: int, spent_last_month: int
+    ) -> Account:
+        return Account(owner, name, limits, now, spent, spent_last_month)
 
     def _spent_by(self, owner: Owner, name: str) -> tuple[int, int]:
         """In all, and this month, before this process began."""
