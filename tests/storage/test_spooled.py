@@ -56,7 +56,7 @@ def write(directory: Path, *events: object, worker: str = "w1", segment_bytes: i
 
 async def owners(connection: AsyncConnection) -> dict[str, str]:
     found = await connection.execute(select(responses.c.id, responses.c.owner))
-    return dict(found.tuples().all())
+    return {row.id: row.owner for row in found}
 
 
 async def forget_positions(connection: AsyncConnection) -> None:
