@@ -105,7 +105,8 @@ def run(plan: Plan, targets: list[Target], on_progress: Callable[[str], None]) -
     rows = {(name, target.name): Row(target.name, name) for name in workloads(plan) for target in targets}
     for workload, alternation, target in turns(plan, targets):
         on_progress(f"{alternation + 1}/{plan.alternations} {workload} {target.name}")
-        rows[workload, target.name].samples.append(take_turn(plan, target, workload, alternation))
+        with target.company():
+            rows[workload, target.name].samples.append(take_turn(plan, target, workload, alternation))
         time.sleep(REST_SECONDS)
     return list(rows.values())
 

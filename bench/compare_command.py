@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import click
+import trio
 
 from bench import compare, procfs
+from bench.company import keep_busy
 from bench.compare_report import render_compare_html
+from bench.export import fill
 from bench.peers import open_peer, parse_peers
 from bench.tables import print_table
 from bench.targets import (
@@ -68,6 +71,13 @@ ENGINES = ("vllm", "ollama", "anthropic")
 @click.option("--ours", is_flag=True, help="Start `mrproxy serve` with keys, limits, scheduler and journal on.")
 @click.option(
     "--ours-option", "ours_options", multiple=True, help="A further argument for `mrproxy serve`; repeatable."
+)
+@click.option(
+    "--busy",
+    type=int,
+    metavar="RECORDS",
+    help="Also `mrproxy serve` with so many records in its database (`stored`), and the same while its control process "
+    "exports them, shows pages and takes more over (`busy`).",
 )
 @click.option(
     "--translate",
@@ -133,6 +143,8 @@ def compare_command(
             assert isinstance(extra, tuple)
             backend = f"vllm={upstream.url},max_concurrent=4096"
             targets.append(stack.enter_context(open_mrproxy([backend], options=extra)))
+        if options["busy"]:
+            targets += _open_busy(stack, upstream, int(str(options["busy"])))
         for caller, engine in parse_pairs(str(options["translate"])):
             targets.append(_open_translating(stack, caller, engine, options))
         targets += [stack.enter_context(open_peer(peer, upstream)) for peer in chosen]
@@ -141,6 +153,21 @@ def compare_command(
         targets += [running_target(*split_pair(text, "URL"), known_pids, key) for text in running]
         rows = compare.run(plan, targets, lambda line: click.echo(line, err=True))
     report(plan, rows, as_json, output, html_path)
+
+
+def _open_busy(stack: contextlib.ExitStack, upstream: Target, records: int) -> list[Target]:
+    """Two gateways alike, of which one has no peace."""
+
+    def filled(data_dir: Path) -> None:
+        data_dir.mkdir(mode=0o700)
+        trio.run(fill, data_dir, "", records)
+
+    backend = f"vllm={upstream.url},max_concurrent=4096"
+    companies = {"stored": None, "busy": keep_busy}
+    return [
+        stack.enter_context(open_mrproxy([backend], name, ("--records",), prepare=filled, company=company))
+        for name, company in companies.items()
+    ]
 
 
 def parse_pairs(text: str) -> list[tuple[str, str]]:

@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -73,6 +75,7 @@ class Target:
     pids: tuple[int, ...]  # roots of what is measured; none: CPU is not shown
     key: str = ""
     operation: str = "chat"  # of `workload.PATHS`: what is asked of it
+    company: Callable[[], AbstractContextManager[None]] = nullcontext  # what goes on beside each of its turns
 
     @property
     def url(self) -> str:
@@ -204,8 +207,13 @@ def open_mrproxy(
     env: dict[str, str] | None = None,
     operation: str = "chat",
     config_text: str = "",
+    prepare: Callable[[Path], object] = lambda _: None,
+    company: Callable[[str, Path], AbstractContextManager[None]] | None = None,
 ) -> Iterator[Target]:
-    """`mrproxy serve` with everything on, in a temporary data directory, with a key of its own."""
+    """`mrproxy serve` with everything on, in a temporary data directory, with a key of its own.
+
+    `prepare` may fill the data directory first; `company` gets URL and data directory for each turn.
+    """
     port = free_port()
     key = "mr_" + secrets.token_urlsafe(32)
     with tempfile.TemporaryDirectory(prefix="bench-mrproxy-") as directory:
@@ -217,8 +225,10 @@ def open_mrproxy(
         command += ["--no-access-log", "--no-records", *options]
         for backend in backends:
             command += ["--backend", backend]
+        data_dir = Path(directory) / "data"
+        prepare(data_dir)
         settings = {
-            "MRPROXY_DATA_DIR": f"{directory}/data",
+            "MRPROXY_DATA_DIR": str(data_dir),
             "MRPROXY_MAX_CONNECTIONS_PER_ADDRESS": "65536",
             "MRPROXY_MAX_CONNECTIONS": "65536",
             "MRPROXY_QUEUE_MAX_JOBS_PER_FLOW": "10000",
@@ -230,7 +240,8 @@ def open_mrproxy(
                 wait_ready("127.0.0.1", port)
             except click.ClickException as exc:
                 raise click.ClickException(f"{exc.message}\n{log.read_text(errors='replace')[-2000:]}") from exc
-            yield Target(name, "127.0.0.1", port, (process.pid,), key, operation)
+            target = Target(name, "127.0.0.1", port, (process.pid,), key, operation)
+            yield target if company is None else replace(target, company=partial(company, target.url, data_dir))
 
 
 def wait_ready(host: str, port: int, path: str = "/readyz") -> None:

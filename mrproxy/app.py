@@ -44,6 +44,7 @@ from mrproxy.forwarding import ControlUplink
 from mrproxy.identity.callers import Identity
 from mrproxy.images import open_images
 from mrproxy.ledger.ledger import Ledger
+from mrproxy.ledger.sharing import SharedLedger
 from mrproxy.ledger.spent import read_spent
 from mrproxy.ledger.sums import Calendar, month_in_force
 from mrproxy.lifecycle import serve_connection
@@ -83,21 +84,22 @@ _LOOK_SECONDS = 0.25
 _LAST_BATCHES_SECONDS = 1.0
 
 
-def run_worker(snapshot_path: Path, *, name: str, listen_fd: int) -> None:
-    """The relay plane: one process, one thread, one loop. Returns when it has drained."""
+def run_worker(snapshot_path: Path, *, name: str, listen_fd: int, is_shared: bool = False) -> None:
+    """The relay plane: one process, one thread, one loop. Returns when it has drained. `is_shared`: one of several."""
     follower = Follower(snapshot_path)
     catalogue = follower.first()
     log = opened_log(f"worker {name}", catalogue.head.settings, snapshot_path.parent)
     listener = socket.socket(fileno=listen_fd)
     listener.setblocking(False)
-    trio.run(Worker(name, follower, catalogue, listener, log).run)
+    trio.run(Worker(name, follower, catalogue, listener, log, is_shared=is_shared).run)
 
 
-def run_control(snapshot_path: Path) -> None:
-    """The control plane's process."""
+def run_control(snapshot_path: Path, *, is_shared: bool = False) -> None:
+    """The control plane's process. `is_shared`: there are several workers."""
     settings = read(snapshot_path).settings
     log = opened_log("control", settings, snapshot_path.parent)
-    trio.run(_control, settings, snapshot_path.parent, log)
+    os.nice(settings.control_nice)
+    trio.run(_control, settings, snapshot_path.parent, log, is_shared)
 
 
 def opened_log(component: str, settings: Settings, data_dir: Path) -> Log:
@@ -106,10 +108,12 @@ def opened_log(component: str, settings: Settings, data_dir: Path) -> Log:
     return log.filed(data_dir / "logs", settings.log_keep_bytes)
 
 
-async def _control(settings: Settings, data_dir: Path, log: Log) -> None:
+async def _control(settings: Settings, data_dir: Path, log: Log, is_shared: bool) -> None:
     drain = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_drain_on_signal, drain)
+        if is_shared:
+            nursery.start_soon(_share, data_dir, name="shares")
         if settings.otlp_endpoint:
             nursery.start_soon(_export_spans, settings, data_dir, log, name="spans")
         try:
@@ -121,6 +125,12 @@ async def _control(settings: Settings, data_dir: Path, log: Log) -> None:
             log.error("there is no database", reason=str(exc))
             await _serve_without_database(settings, data_dir, drain, log)
         nursery.cancel_scope.cancel(reason="served")
+
+
+async def _share(data_dir: Path) -> None:
+    from mrproxy.control.sharing import Sharing
+
+    await Sharing(data_dir / "run").run()
 
 
 async def _export_spans(settings: Settings, data_dir: Path, log: Log) -> None:
@@ -190,7 +200,16 @@ async def _drain_on_signal(drain: trio.Event, *, task_status: trio.TaskStatus[No
 class Worker:
     """One relay process: its stages, built once, and its task tree."""
 
-    def __init__(self, name: str, follower: Follower, catalogue: Catalogue, listener: socket.socket, log: Log) -> None:
+    def __init__(
+        self,
+        name: str,
+        follower: Follower,
+        catalogue: Catalogue,
+        listener: socket.socket,
+        log: Log,
+        *,
+        is_shared: bool = False,
+    ) -> None:
         settings = catalogue.head.settings
         self._name = name
         self._follower = follower
@@ -203,7 +222,7 @@ class Worker:
         self._log = log
         self._drain = trio.Event()
         self._directory: DataDirectory = open_data_directory(str(follower.path.parent))
-        ledger, self._calendar = _ledger(self._directory)
+        ledger, self._calendar = _ledger(self._directory, is_shared=is_shared)
         counters = Counters()
         poller = Poller(self._source_crashed)
         registry = Registry(counters, poller, self._crashed)
@@ -449,13 +468,15 @@ def settle_garbage() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
-def _ledger(directory: DataDirectory) -> tuple[Ledger, Calendar]:
+def _ledger(directory: DataDirectory, *, is_shared: bool) -> tuple[Ledger, Calendar]:
     """With what was spent before this process began, and the month that its budgets are of."""
     spent = read_spent(directory.journal)
     with suppress(OSError):  # it only makes the next start shorter, and a full disk must not prevent this one
         spent.save()
-    month = month_in_force(utc_now(), spent.months)
-    return Ledger(spent.lifetime, spent.months.get(month)), Calendar(month)
+    now_utc = utc_now()
+    month = month_in_force(now_utc, spent.months)
+    sums = spent.lifetime, spent.months.get(month)
+    return SharedLedger(int(now_utc * 1e6), *sums) if is_shared else Ledger(*sums), Calendar(month)
 
 
 def _discipline(settings: Settings) -> Discipline:

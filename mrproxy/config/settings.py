@@ -99,6 +99,16 @@ class Settings:
     drain_seconds: float = seconds(
         SERVER, 30, "How long running requests may finish after SIGTERM.", precedent="Kubernetes' grace period is 30 s"
     )
+    control_nice: int = setting(
+        10,
+        About(
+            SERVER,
+            "How far the control process gives way to the workers, where they share cores (`nice`, 0 to 19).",
+            minimum=0,
+            maximum=19,
+            restart=True,
+        ),
+    )
     listen_backlog: int = setting(
         2048,
         About(
