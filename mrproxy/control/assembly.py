@@ -15,6 +15,7 @@ from mrproxy.control.api.configured import Configured
 from mrproxy.control.api.endpoint import Api
 from mrproxy.control.api.plane import Observe, Plane, Publish, Store, Tell
 from mrproxy.control.documentation import open_documentation
+from mrproxy.control.mindrouter.table import mindrouter_apis
 from mrproxy.control.offer import Offer
 from mrproxy.control.signin.assembly import SignInParts, assemble, providers_in
 from mrproxy.control.signin.oidc.routes import OidcLog
@@ -40,7 +41,7 @@ def make_offer(
     """`store` None: there is no database. `environment` has the providers of sign-in, which no snapshot has."""
     providers = providers_in(environment)
     parts = assemble(settings, data_dir, secret, store, clock, log, providers=providers, passwords=passwords)
-    apis = apis_of(parts)
+    apis = apis_of(parts, clock)
 
     def make_plane(observe: Observe, tell: Tell) -> Plane:
         return Plane(
@@ -67,6 +68,6 @@ def tables(clock: Clock, log: OidcLog) -> tuple[Api, ...]:
     return make_offer(settings, nowhere, secret, None, nothing_to_publish, clock, log, {}, passwords).apis
 
 
-def apis_of(parts: SignInParts) -> tuple[Api, ...]:
+def apis_of(parts: SignInParts, clock: Clock) -> tuple[Api, ...]:
     """All tables. Those of other systems stand beside ours."""
-    return (admin_api(parts.session_api.endpoints()), *parts.apis())
+    return (admin_api(parts.session_api.endpoints()), *parts.apis(), *mindrouter_apis(clock))

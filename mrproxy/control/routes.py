@@ -31,6 +31,8 @@ from mrproxy.errors import Code
 LIVE_INTERVAL_SECONDS = 1.0
 # As the front door has it for what it forwards (nginx's client_max_body_size); no body of an API is larger.
 MAX_BODY_BYTES = 1 << 20
+# What still runs in the application's nursery when it ends, such as a model that is pulled, goes on another time.
+BACKGROUND_SECONDS = 0.1
 
 SECURITY_HEADERS = {
     # For what is no page: a browser needs nothing of it, not even to show it in a frame. A page brings its own.
@@ -75,6 +77,7 @@ def build_app(
     app.url_map.merge_slashes = False  # the answer would be a redirect in HTML
     app.asgi_http_class = UncutHTTPConnection
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["BACKGROUND_TASK_SHUTDOWN_TIMEOUT"] = BACKGROUND_SECONDS
     _add_views(app, observe, drain)
     _add_live_status(app, observe, drain)
     add_state(app, state)

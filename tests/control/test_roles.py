@@ -123,6 +123,51 @@ AUTH: dict[str, Expected] = {
     "POST /register": EVERYBODY,
 }
 
+MINDROUTER: dict[str, Expected] = {
+    "POST /backends/register": CHANGE_BACKENDS,
+    "GET /backends": READ_BACKENDS,
+    "PATCH /backends/{backend_id}": CHANGE_BACKENDS,
+    "POST /backends/{backend_id}/enable": CHANGE_BACKENDS,
+    "POST /backends/{backend_id}/disable": CHANGE_BACKENDS,
+    "POST /backends/{backend_id}/refresh": CHANGE_BACKENDS,
+    "POST /backends/{backend_id}/ollama/pull": CHANGE_BACKENDS,
+    "GET /backends/{backend_id}/ollama/pull/{job_id}": READ_BACKENDS,
+    "POST /backends/{backend_id}/ollama/delete": CHANGE_BACKENDS,
+    "POST /nodes/register": CHANGE_BACKENDS,
+    "GET /nodes": READ_BACKENDS,
+    "PATCH /nodes/{node_id}": CHANGE_BACKENDS,
+    "DELETE /nodes/{node_id}": CHANGE_BACKENDS,
+    "POST /nodes/{node_id}/refresh": CHANGE_BACKENDS,
+    "GET /users": READ_USERS,
+    "POST /users": CHANGE_USERS,
+    "GET /users/{user_id}": READ_USERS,
+    "PATCH /users/{user_id}": CHANGE_USERS,
+    "DELETE /users/{user_id}": CHANGE_USERS,
+    "POST /users/{user_id}/reset-password": CHANGE_USERS,
+    "POST /users/{user_id}/api-keys": CHANGE_KEYS,
+    "GET /api-keys": READ_KEYS,
+    "POST /api-keys/{key_id}/revoke": CHANGE_KEYS,
+    "DELETE /api-keys/{key_id}": CHANGE_KEYS,
+    "GET /groups": READ_GROUPS,
+    "POST /groups": ADMINISTER,
+    "PATCH /groups/{group_id}": ADMINISTER,
+    "DELETE /groups/{group_id}": ADMINISTER,
+    "GET /quota-requests": READ,
+    "POST /quota-requests/{request_id}/review": ADMINISTER,
+    "GET /queue": READ_QUEUE,
+    "GET /queue/monitor": READ_QUEUE,
+    "GET /audit/search": READ_LOGS,
+    "GET /audit/{request_id}": READ_LOGS,
+    "GET /top-users": READ_QUEUE,
+    "GET /conversations/export": READ_LOGS,
+}
+
+CLUSTER: dict[str, Expected] = {
+    "GET /throughput": EVERYBODY,
+    "GET /total-tokens": EVERYBODY,
+    "GET /trends": EVERYBODY,
+}
+
 
 def below(prefix: str, table: dict[str, Expected]) -> dict[tuple[str, str], Expected]:
     return {(route.split(" ")[0], prefix + route.split(" ")[1]): who for route, who in table.items()}
@@ -133,6 +178,8 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     **below("/admin/api/v1", ADMIN),
     **below("/v0/auth", AUTH),
     **below("/api/auth", AUTH),
+    **below("/api/admin", MINDROUTER),
+    **below("/api/cluster", CLUSTER),
 }
 # While a new password is due, whatever the role.
 DUE = {
