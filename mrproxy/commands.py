@@ -60,11 +60,17 @@ class Commands:
                 await client.fiber.become_task()
                 reason = await self._reload()
                 return (400, {"error": reason}) if reason else (200, {"generation": self._generation()})
+            case b"DELETE", [b"responses", owner, name]:
+                return self._forget(unquote(owner.decode("latin-1")), unquote(name.decode("latin-1")))
             case b"POST", [b"backends", name, (b"drain" | b"undrain") as verb]:
                 return self._drain(unquote(name.decode("latin-1")), is_draining=verb == b"drain")
             case b"POST", [b"backends", name, b"probe"]:
                 return self._probe(unquote(name.decode("latin-1")))
         return 404, {"error": "unknown command"}
+
+    def _forget(self, owner: str, name: str) -> tuple[int, object]:
+        """A response that its caller has deleted through another worker."""
+        return 200, {"forgotten": self._stages.responses.delete(owner, name, trio.current_time())}
 
     def _drain(self, name: str, *, is_draining: bool) -> tuple[int, object]:
         backend = self._stages.registry.backends.get(name)

@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trio
 
 from mrproxy.control.reports import decode_report
+from mrproxy.dialects.responses.store import StoredResponse, Turn
 from mrproxy.link.snapshot import read, write
 from tests.fakes.caller import Answer, Caller, request
 from tests.fakes.gateway import Gateway, run_gateway, wait_until
@@ -52,6 +54,16 @@ async def test_the_counters_are_a_report_that_control_reads(tmp_path):
         assert report.counters["journal_records_total"] == 1
         assert (report.backends[0].name, report.backends[0].healthy) == ("engine-a", True)
         assert (report.snapshot.generation, report.snapshot.loaded) == (1, True)
+
+
+async def test_a_response_that_was_deleted_elsewhere_is_forgotten(tmp_path):
+    async with commanded(tmp_path) as (gateway, commands):
+        stored = StoredResponse("resp_1", b"{}", (), Turn(()))
+        gateway.stages.responses.put("user:Ada Ü/1", stored, trio.current_time())
+        for owner, is_there in (("user:Ada", False), ("user:Ada Ü/1", True)):
+            answer = await ask(commands, "DELETE", f"/responses/{quote(owner, safe='')}/resp_1")
+            assert (answer.status, answer.json) == (200, {"forgotten": is_there})
+        assert gateway.stages.responses.statistics() == (0, 0)
 
 
 async def test_a_drained_backend_gets_nothing_until_it_is_let_in_again(tmp_path):

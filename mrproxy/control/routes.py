@@ -80,7 +80,7 @@ def build_app(
     app.config["BACKGROUND_TASK_SHUTDOWN_TIMEOUT"] = BACKGROUND_SECONDS
     _add_views(app, observe, drain)
     _add_live_status(app, observe, drain)
-    add_state(app, state)
+    add_state(app, state, tell)
     _add_errors(app, () if offer is None else offer.apis)
     if offer is not None and tell is not None:
         plane = offer.make_plane(observe, tell)

@@ -4,12 +4,16 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
+from mrproxy.control.reports import Silent
 from mrproxy.control.responses import MAX_QUESTION_BYTES, add_state
 from mrproxy.control.routes import MAX_BODY_BYTES, build_app
 from mrproxy.link.state import (
     PATH,
     Answer,
     AppendItems,
+    DeleteConversation,
+    DeleteResponse,
+    Done,
     FindConversation,
     Item,
     Missing,
@@ -75,3 +79,28 @@ async def test_it_is_added_to_any_app() -> None:
     app = QuartTrio("bare")
     add_state(app, missing)
     assert (await app.test_client().post(PATH, data=encode(QUESTION))).status_code == 200
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_deletion_is_told_to_every_worker_and_waits_for_none_that_hangs(*, hangs: bool) -> None:
+    told: list[tuple[str, str]] = []
+
+    async def tell(method: str, path: str) -> dict[str, "bytes | Silent"]:
+        told.append((method, path))
+        await (trio.sleep_forever() if hangs else trio.lowlevel.checkpoint())
+        return {}
+
+    async def done(question: Question) -> Answer:
+        return Missing("response") if question.owner == "user:bob" else Done()
+
+    app = QuartTrio("bare")
+    add_state(app, done, tell)
+    client = app.test_client()
+    for question in (
+        DeleteResponse("user:bob", "resp_1"),
+        DeleteConversation("user:ada", "conv_1"),
+        DeleteResponse("user:ada/ü", "resp_1"),
+    ):
+        with trio.fail_after(15):
+            assert (await client.post(PATH, data=encode(question))).status_code == 200
+    assert told == [("DELETE", "/responses/user%3Aada%2F%C3%BC/resp_1")]
