@@ -44,8 +44,8 @@ def decode_query(pairs: Iterable[tuple[str, str]], kind: type[S]) -> S:
     values: dict[str, Any] = {}
     lists = {field.name for field in msgspec.structs.fields(kind) if _is_list(field.type)}
     for name, text in pairs:
-        if "\0" in text or "\0" in name:
-            raise invalid(f"?{name}", "U+0000 is not allowed in text")
+        if not is_text(name) or not is_text(text):
+            raise invalid("?", "is no text: U+0000, or half a character")
         if name in lists:
             values.setdefault(name, []).append(text)
         elif name in values:
@@ -56,6 +56,11 @@ def decode_query(pairs: Iterable[tuple[str, str]], kind: type[S]) -> S:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as exc:
         raise problem_of_validation(exc, prefix="?") from None
+
+
+def is_text(text: str) -> bool:
+    """Whether UTF-8 and PostgreSQL can hold it."""
+    return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def problem_of_validation(exc: msgspec.ValidationError, prefix: str = "/") -> Problem:

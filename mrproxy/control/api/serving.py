@@ -25,7 +25,7 @@ from mrproxy.control.api.endpoint import JSON, Answer, Api, Endpoint
 from mrproxy.control.api.failures import STORAGE_ERRORS, problem_of
 from mrproxy.control.api.plane import Plane
 from mrproxy.control.api.problem import Problem, problem_of_status
-from mrproxy.control.api.reading import check_media_type, decode_body, decode_query, version_of
+from mrproxy.control.api.reading import check_media_type, decode_body, decode_query, is_text, version_of
 from mrproxy.control.permissions import GRANTS, Role
 
 # A worker looks at the snapshot four times a second and is told besides: later than this one of them hangs.
@@ -98,7 +98,7 @@ def read_call(
 ) -> Call[Any, Any]:
     """Raises Problem."""
     headers = {name.lower(): value for name, value in request.headers.items()}
-    if any("\0" in value for value in arguments.values()):
+    if not all(is_text(value) for value in arguments.values()):
         raise Problem("not-found", "There is nothing at this path.")
     wanted = None
     if endpoint.request is not None:

@@ -113,7 +113,8 @@ def test_query_parameters_are_converted():
         ([("limit", "five")], "?limit"),
         ([("limit", "1"), ("limit", "2")], "?limit"),
         ([("limits", "1")], "?limits"),
-        ([("status", "\0")], "?status"),
+        ([("status", "\0")], "?"),
+        ([("status", "\ud83d")], "?"),
         ([("is_active", "perhaps")], "?is_active"),
     ],
 )
