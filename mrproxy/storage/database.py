@@ -9,6 +9,8 @@ Theory of operation:
 3. SQLite has one writer at a time, so there is one connection for writing (`engines.py`). Readers have their own and,
    thanks to the write-ahead log, wait for nobody.
 4. A cancelled statement is really stopped: SQLite's is interrupted here, PostgreSQL's is cancelled by the driver.
+5. Who waits for a connection waits here, in trio. SQLAlchemy's pool wakes nobody when a connection could not be made:
+   whoever waited there beside one that failed would wait for 30 s more.
 
 No deadlines here: callers open scopes. Read next: `bridge.py`; `schema.py`, for what is in it.
 """
@@ -38,6 +40,8 @@ class Database:
         self.location = location
         self._bridge = bridge
         self._engines = open_engines(location)
+        self._writing = trio.Semaphore(self._engines.writers)
+        self._reading = trio.Semaphore(self._engines.readers) if self._engines.readers else self._writing
 
     @property
     def is_sqlite(self) -> bool:
@@ -49,11 +53,11 @@ class Database:
         Cancelled means that nothing was written; a commit that was quicker returns as if nobody had cancelled. After
         DatabaseUnavailable it can be either, where the connection broke during the commit.
         """
-        return await self._cross(self._engines.writer, function, args)
+        return await self._cross(self._engines.writer, self._writing, function, args)
 
     async def read(self, function: Callable[[AsyncConnection, *Ts], Awaitable[T]], *args: *Ts) -> T:
         """The same without writing: all statements see the database as it was at the first. Raises DatabaseError."""
-        return await self._cross(self._engines.reader, function, args)
+        return await self._cross(self._engines.reader, self._reading, function, args)
 
     async def close(self) -> None:
         """Close all connections; those in use when they come back."""
@@ -63,11 +67,13 @@ class Database:
     async def _cross(
         self,
         engine: AsyncEngine,
+        slots: trio.Semaphore,
         function: Callable[[AsyncConnection, *Ts], Awaitable[T]],
         args: tuple[*Ts],
     ) -> T:
         try:
-            return await self._bridge.run(carry_out, engine, function, args)
+            async with slots:
+                return await self._bridge.run(carry_out, engine, function, args)
         except BridgeClosed as exc:
             raise DatabaseUnavailable(str(exc)) from exc
 

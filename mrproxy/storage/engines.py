@@ -47,20 +47,25 @@ SQLITE_READER = (*SQLITE_BOTH, "PRAGMA query_only = ON")
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """Both of one database. For PostgreSQL they share their connections."""
+    """Both of one database, and how many connections each has. PostgreSQL's reader has those of the writer."""
 
     writer: AsyncEngine
     reader: AsyncEngine
+    writers: int
+    readers: int
 
 
 def open_engines(location: Location) -> Engines:
     """Connects to nothing yet."""
     if location.file is None:
         engine = postgres_engine(location)
-        return Engines(engine, engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True))
+        reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        return Engines(engine, reader, POSTGRES_CONNECTIONS, 0)
     return Engines(
         sqlite_engine(location.file, location, 1, SQLITE_WRITER, "BEGIN IMMEDIATE"),
         sqlite_engine(location.file, location, SQLITE_READERS, SQLITE_READER, "BEGIN"),
+        1,
+        SQLITE_READERS,
     )
 
 

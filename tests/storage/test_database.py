@@ -209,6 +209,24 @@ async def test_a_damaged_file_is_said(sqlite_location):
             await database.read(count)
 
 
+async def test_many_that_wait_for_a_damaged_file_are_all_told_at_once(sqlite_location):
+    """SQLAlchemy's pool would let each but the first wait for 30 s."""
+    sqlite_location.file.write_bytes(b"not a database" * 1000)
+    told = []
+
+    async def ask(database):
+        with pytest.raises(DatabaseCorrupt):
+            await database.transact(count)
+        told.append("corrupt")
+
+    async with opened(sqlite_location) as database:
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(ask, database)
+    assert len(told) == 5
+
+
 async def test_a_directory_that_is_missing_is_said(tmp_path):
     async with opened(locate(f"sqlite:///{tmp_path}/nowhere/x.db", tmp_path)) as database:
         with pytest.raises(DatabaseUnavailable, match="No such file"):
