@@ -16,7 +16,7 @@ import trio
 
 from mrproxy.cli.options import errors_for_people, load_settings, settings_options
 from mrproxy.clock import utc_now
-from mrproxy.config import Settings
+from mrproxy.config import ConfigError, Settings
 from mrproxy.supervisor import Supervisor
 from mrproxy.telemetry.log import open_log
 
@@ -27,16 +27,32 @@ STDERR = 2
     epilog="Every flag is also a key of the TOML file and an environment variable MRPROXY_<NAME>. "
     "SIGTERM drains, SIGHUP reloads."
 )
+@click.option("--workers", type=click.IntRange(1, 64), default=1, hidden=True, help="Relay processes on the one port.")
 @settings_options
-def serve(config_file: Path | None, **flags: Any) -> None:
+def serve(config_file: Path | None, workers: int, **flags: Any) -> None:
     """Serve: start the gateway with all its parts and keep them running."""
 
     def load() -> Settings:
         return load_settings(config_file, flags)[0]
 
+    with errors_for_people():
+        check_database(load())
     log = open_log(STDERR, utc_now, "supervisor")
     with errors_for_people():
-        trio.run(Supervisor(load, log, utc_now, sys.stdout).serve)
+        names = tuple(f"w{number}" for number in range(1, workers + 1))
+        trio.run(Supervisor(load, log, utc_now, sys.stdout, workers=names).serve)
+
+
+def check_database(settings: Settings) -> None:
+    """Refuse an address that means no database; whether anybody answers there, nobody waits for. Raises UsageError."""
+    if not (settings.records and settings.database_url):
+        return
+    from mrproxy.storage.urls import locate  # only here: the default needs none of SQLAlchemy's 20 MB
+
+    try:
+        locate(settings.database_url, Path(settings.data_dir))
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from exc
 
 
 snapshot_option = click.option(
@@ -50,28 +66,33 @@ lifeline_option = click.option(
 )
 
 
+shared_option = click.option("--shared", "is_shared", is_flag=True, help="There are several workers.")
+
+
 @click.command(hidden=True)
 @click.option("--name", default="w1", show_default=True, help="Names the journal's segments and the worker's socket.")
 @click.option("--listen-fd", type=int, required=True, help="Inherited listening socket.")
 @snapshot_option
 @lifeline_option
-def worker(name: str, listen_fd: int, snapshot: Path, lifeline_fd: int | None) -> None:
+@shared_option
+def worker(name: str, listen_fd: int, snapshot: Path, lifeline_fd: int | None, is_shared: bool) -> None:
     """Relay plane: serve clients on an inherited socket. Started by `mrproxy serve`."""
     from mrproxy.app import run_worker  # only here: the other commands do not need what it imports
 
     watch_lifeline(lifeline_fd)
-    run_worker(snapshot, name=name, listen_fd=listen_fd)
+    run_worker(snapshot, name=name, listen_fd=listen_fd, is_shared=is_shared)
 
 
 @click.command(hidden=True)
 @snapshot_option
 @lifeline_option
-def control(snapshot: Path, lifeline_fd: int | None) -> None:
+@shared_option
+def control(snapshot: Path, lifeline_fd: int | None, is_shared: bool) -> None:
     """Control plane: status, readiness and metrics on a Unix socket. Started by `mrproxy serve`."""
     from mrproxy.app import run_control
 
     watch_lifeline(lifeline_fd)
-    run_control(snapshot)
+    run_control(snapshot, is_shared=is_shared)
 
 
 def watch_lifeline(descriptor: int | None) -> None:

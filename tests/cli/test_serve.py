@@ -26,13 +26,13 @@ def app(monkeypatch):
 def test_worker_hands_on_snapshot_name_and_listener(app, tmp_path):
     path = tmp_path / "s.json"
     CliRunner().invoke(main, ["worker", "--name", "w2", "--listen-fd", "7", "--snapshot", str(path)])
-    assert app == [("worker", (path,), {"name": "w2", "listen_fd": 7})]
+    assert app == [("worker", (path,), {"name": "w2", "listen_fd": 7, "is_shared": False})]
 
 
 def test_control_hands_on_the_snapshot(app, tmp_path):
     path = tmp_path / "s.json"
-    CliRunner().invoke(main, ["control", "--snapshot", str(path)])
-    assert app == [("control", (path,), {})]
+    CliRunner().invoke(main, ["control", "--snapshot", str(path), "--shared"])
+    assert app == [("control", (path,), {"is_shared": True})]
 
 
 def test_an_orphan_ends_itself_as_if_by_sigterm(monkeypatch):

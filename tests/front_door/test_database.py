@@ -1,7 +1,10 @@
 """Whatever the database does, requests are served; what they were is in its tables once it is well again."""
 
+import os
 import sqlite3
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -70,11 +73,89 @@ def test_a_file_that_is_no_database_is_a_warning_until_somebody_mends_it(config:
         assert stored(gateway) == 5
 
 
-def test_a_url_that_is_none_leaves_a_gateway_without_a_database(config: str, tmp_path: Path) -> None:
-    with run_gateway(tmp_path, config, options=["--database-url=mysql://ada:hush@db/x"]) as gateway:
+def test_a_server_that_nobody_reaches_is_a_warning_from_the_start(config: str, tmp_path: Path) -> None:
+    with run_gateway(tmp_path, config, options=["--database-url=postgresql://ada:hush@127.0.0.1:1/x"]) as gateway:
         assert chat(gateway) == 200
-        assert warnings(gateway) == ["there is no database"]
+        eventually(lambda: is_told(gateway, "the database is unavailable"), "nobody says that it is unavailable")
         assert "hush" not in gateway.child.output()
+
+
+def page_damaged(file: Path) -> None:
+    """Every page behind the first, which says that it is a database."""
+    content = bytearray(file.read_bytes())
+    page_bytes = int.from_bytes(content[16:18], "big")
+    for start in range(page_bytes, len(content), page_bytes):
+        content[start : start + 64] = os.urandom(64)
+    file.write_bytes(content)
+
+
+def test_a_damaged_file_is_a_warning_and_what_comes_meanwhile_is_taken_over_by_the_next_one(
+    config: str, tmp_path: Path
+) -> None:
+    with run_gateway(tmp_path, config) as gateway:
+        assert [chat(gateway) for _ in range(5)] == [200] * 5
+        wait_until_stored(gateway)
+    file = gateway.data_dir / "mrproxy.db"
+    page_damaged(file)
+    with run_gateway(tmp_path, config) as gateway:
+        assert [chat(gateway) for _ in range(5)] == [200] * 5
+        eventually(lambda: is_told(gateway, "the database is corrupt"), "nobody says that the database is damaged")
+        assert "malformed" in gateway.child.output()
+        assert "Traceback" not in gateway.child.output()
+        file.rename(file.with_suffix(".damaged"))
+        wait_until_stored(gateway)
+        assert stored(gateway) == 10, "the journal has them all, and the new file knows nothing of the old one"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 32 MiB, where this machine lets us have one."""
+    place = tmp_path / "data"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", place], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_full_disk_refuses_nobody_and_what_is_lost_is_counted_and_said(
+    config: str, tmp_path: Path, small_disk: Path
+) -> None:
+    options = ["--capture-bodies", "--no-access-log"]
+    with run_gateway(tmp_path, config, options=options) as gateway:
+        assert chat(gateway) == 200
+        wait_until_stored(gateway)
+        filler = small_disk / "filler"
+        fill_up(filler)
+        assert [chat(gateway) for _ in range(60)] == [200] * 60
+        said = eventually(lambda: losses(gateway), "nobody says that records are lost")
+        gateway.wait_for("the disk does not take everything")
+        filler.unlink()
+        assert [chat(gateway) for _ in range(5)] == [200] * 5
+        wait_until_stored(gateway)
+        assert losses(gateway) == said, "what is lost stays said"
+        assert "Traceback" not in gateway.child.output()
+        lost = int(said[0].split()[0])
+        assert 0 < lost <= 60
+        assert stored(gateway) == 66 - lost
+
+
+def fill_up(file: Path) -> None:
+    with file.open("wb", buffering=0) as taken, suppress(OSError):
+        for size in (65_536, 4096, 1):
+            with suppress(OSError):
+                while True:
+                    taken.write(b"x" * size)
+
+
+def losses(gateway: Gateway) -> list[str] | None:
+    found = [warning for warning in warnings(gateway) if "the disk did not take them" in warning]
+    return found if len(found) == 2 else None
 
 
 def test_a_database_that_another_process_locks_is_waited_for(config: str, tmp_path: Path) -> None:
