@@ -15,6 +15,8 @@ from mrproxy.accept.door import Door
 from mrproxy.accept.heads import Head
 from mrproxy.answers import JSON, encode_answer
 from mrproxy.errors import ClientError
+from mrproxy.ledger.sharing import SharedLedger
+from mrproxy.link.shares import Parcel
 from mrproxy.stages import Stages
 
 Reload = Callable[[], Awaitable[str]]
@@ -36,19 +38,19 @@ class Commands:
                 head = await client.next_head()
                 if head is None:
                     return
-                await client.read_body(head)
+                body = await client.read_body(head)
             except ClientError as error:
                 await client.send_all(_answer(error.status, {"error": error.message}, keep_alive=False))
                 return
             client.begin()
-            status, value = await self._run(client, head)
+            status, value = await self._run(client, head, body)
             keep_alive = head.http.keep_alive and not client.is_draining
             await client.send_all(_answer(status, value, keep_alive=keep_alive))
             client.end()
             if not keep_alive:
                 return
 
-    async def _run(self, client: Client, head: Head) -> tuple[int, object]:
+    async def _run(self, client: Client, head: Head, body: bytes) -> tuple[int, object]:
         match head.http.method, head.http.path.split(b"/")[1:]:
             case b"GET", [b"counters"]:
                 return 200, self.counters()
@@ -60,6 +62,8 @@ class Commands:
                 await client.fiber.become_task()
                 reason = await self._reload()
                 return (400, {"error": reason}) if reason else (200, {"generation": self._generation()})
+            case b"POST", [b"shares"]:
+                return self._share(body)
             case b"DELETE", [b"responses", owner, name]:
                 return self._forget(unquote(owner.decode("latin-1")), unquote(name.decode("latin-1")))
             case b"POST", [b"backends", name, (b"drain" | b"undrain") as verb]:
@@ -67,6 +71,17 @@ class Commands:
             case b"POST", [b"backends", name, b"probe"]:
                 return self._probe(unquote(name.decode("latin-1")))
         return 404, {"error": "unknown command"}
+
+    def _share(self, body: bytes) -> tuple[int, object]:
+        """What other workers took; answered with what this one took (mrproxy/control/sharing.py)."""
+        ledger = self._stages.ledger
+        if not isinstance(ledger, SharedLedger):
+            return 404, {"error": "this worker is the only one"}
+        try:
+            parcel = msgspec.json.decode(body, type=Parcel)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+            return 400, {"error": str(exc)}
+        return 200, ledger.exchange(parcel, self._stages.poller.clock())
 
     def _forget(self, owner: str, name: str) -> tuple[int, object]:
         """A response that its caller has deleted through another worker."""

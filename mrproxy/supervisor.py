@@ -128,9 +128,11 @@ class Supervisor:
 
     async def run_children(self, directory: DataDirectory, listener: socket.socket, lifeline: int) -> None:
         """The task tree: signals and readiness beside, workers inside control, so that control ends last."""
-        control = self.child("control", control_command(directory, lifeline, self.settings))
+        shared = ("--shared",) if len(self.workers) > 1 else ()
+        control = self.child("control", control_command(directory, lifeline, self.settings, shared))
         workers = [
-            self.child(name, worker_command(directory, name, listener.fileno(), lifeline)) for name in self.workers
+            self.child(name, worker_command(directory, name, listener.fileno(), lifeline, shared))
+            for name in self.workers
         ]
         async with trio.open_nursery() as beside:
             await beside.start(self.obey_signals, directory, control, workers)
@@ -245,7 +247,7 @@ class Supervisor:
         announce_ready(self.out, url_of(self.settings, listener), names)
 
 
-def control_command(directory: DataDirectory, lifeline: int, settings: Settings) -> Command:
+def control_command(directory: DataDirectory, lifeline: int, settings: Settings, more: tuple[str, ...] = ()) -> Command:
     """What is or holds a password (of the database, of providers, of the first administrator) is not in the snapshot:
     workers read that.
     """
@@ -255,13 +257,15 @@ def control_command(directory: DataDirectory, lifeline: int, settings: Settings)
         variable_of("admin_password"): settings.admin_password,
         variable_of("oidc"): msgspec.json.encode(settings.oidc).decode(),
     }
-    return Command((sys.executable, "-m", "mrproxy", *arguments), (lifeline,), secrets)
+    return Command((sys.executable, "-m", "mrproxy", *arguments, *more), (lifeline,), secrets)
 
 
-def worker_command(directory: DataDirectory, name: str, listen_fd: int, lifeline: int) -> Command:
+def worker_command(
+    directory: DataDirectory, name: str, listen_fd: int, lifeline: int, more: tuple[str, ...] = ()
+) -> Command:
     arguments = ("worker", "--name", name, "--snapshot", str(directory.snapshot))
     descriptors = ("--listen-fd", str(listen_fd), "--lifeline-fd", str(lifeline))
-    return Command((sys.executable, "-m", "mrproxy", *arguments, *descriptors), (listen_fd, lifeline))
+    return Command((sys.executable, "-m", "mrproxy", *arguments, *descriptors, *more), (listen_fd, lifeline))
 
 
 @contextmanager

@@ -92,6 +92,7 @@ async def test_control_and_worker_are_started_with_snapshot_and_sockets(make_sce
         (worker,) = scene.of("worker")
         assert control.arguments[3:6] == ("control", "--snapshot", str(scene.data_dir / "snapshot.json"))
         assert worker.arguments[3:6] == ("worker", "--name", "w1")
+        assert "--shared" not in (*worker.arguments, *control.arguments)
         listener = socket.socket(fileno=os.dup(int(worker.arguments[worker.arguments.index("--listen-fd") + 1])))
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
         listener.close()
@@ -109,6 +110,7 @@ async def test_several_workers_share_the_listener(make_scene, autojump_clock):
         assert (
             one.arguments[one.arguments.index("--listen-fd") :] == two.arguments[two.arguments.index("--listen-fd") :]
         )
+        assert all(each.arguments[-1] == "--shared" for each in (one, two, *scene.of("control")))
         signal.raise_signal(signal.SIGTERM)
 
 
