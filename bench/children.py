@@ -9,11 +9,14 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import httpx
 
 POLL_SECONDS = 0.02
 TAIL_LINES = 15
@@ -46,6 +49,19 @@ class Child:
     def failed(self, why: str) -> ChildFailed:
         tail = "\n".join(f"    {line}" for line in self.output().splitlines()[-TAIL_LINES:])
         return ChildFailed(f"{self.name} {why}\n{tail or '    (it wrote nothing)'}")
+
+
+def program(name: str, *arguments: str) -> list[str]:
+    """The console script installed beside this interpreter: what a user would type."""
+    return [str(Path(sys.executable).with_name(name)), *arguments]
+
+
+def is_ready(url: str) -> bool:
+    """Readiness through the front door: one URL for everything."""
+    try:
+        return httpx.get(f"{url}/readyz", trust_env=False, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import secrets
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from bench.children import Child, ChildFailed, free_port, run_child, wait_for_output, wait_until
+from bench.children import Child, ChildFailed, free_port, is_ready, program, run_child, wait_for_output, wait_until
 
 START_SECONDS = 20.0
 OPENAI_MODEL, OLLAMA_MODEL = "mock-8b", "llama3.2:latest"
@@ -86,11 +85,6 @@ class Chat:
         return (len(self.stamps) - 1) / spread if spread else float("nan")
 
 
-def program(name: str, *arguments: str) -> list[str]:
-    """The console script installed beside this interpreter: what a user would type."""
-    return [str(Path(sys.executable).with_name(name)), *arguments]
-
-
 @contextmanager
 def run_demo(console: Console) -> Iterator[Gateway]:
     """Two engines and the gateway, ready; stopped in reverse order, so that the gateway drains into living engines."""
@@ -117,14 +111,6 @@ def run_engine(kind: str, directory: Path) -> Iterator[str]:
     """A mock engine on a free port; yields its URL."""
     with run_child(f"mock-{kind}", program("bench", "mock", kind, "--port=0"), directory) as child:
         yield wait_for_output(child, r"listening on (http://\S+)", seconds=START_SECONDS)[1]
-
-
-def is_ready(url: str) -> bool:
-    """Readiness through the front door: one URL for everything."""
-    try:
-        return httpx.get(f"{url}/readyz", trust_env=False, timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def chat_by_openai(gateway: Gateway, console: Console) -> Chat:

@@ -22,8 +22,7 @@ import click
 import httpx
 import trio
 
-from bench.children import Child, run_child, wait_for_output, wait_until
-from bench.demo import program
+from bench.children import Child, program, run_child, wait_for_output, wait_until
 from bench.ingest import NOW_UTC, example
 from bench.postgres import run_postgres
 from bench.procfs import rss_bytes_of

@@ -26,8 +26,7 @@ from urllib.parse import urlsplit
 import click
 import httpx
 
-from bench.children import Child, run_child, wait_for_output, wait_until
-from bench.demo import is_ready, program
+from bench.children import Child, is_ready, program, run_child, wait_for_output, wait_until
 from bench.postgres import PostgresServer, run_postgres
 
 KEY = "mr_bench-outage"

@@ -19,8 +19,7 @@ from pathlib import Path
 
 import click
 
-from bench.children import Child, run_child, wait_for_output, wait_until
-from bench.demo import is_ready, program
+from bench.children import Child, is_ready, program, run_child, wait_for_output, wait_until
 from bench.procfs import rss_bytes_of
 from mrproxy.identity.digest import digest_key, generate_secret
 from mrproxy.link.publishing import MANAGED_NAME, SNAPSHOT_NAME, publish

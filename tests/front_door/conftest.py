@@ -9,8 +9,7 @@ import ollama
 import openai
 import pytest
 
-from bench.children import run_child
-from bench.demo import program
+from bench.children import program, run_child
 from tests.fakes.engine import ScriptedEngine, run_scripted_engine
 from tests.front_door.gateway import KEY, Gateway, backend_table, key_table, run_gateway, run_mock
 

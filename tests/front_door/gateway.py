@@ -20,8 +20,7 @@ import ollama
 import openai
 from openai.types.chat import ChatCompletionChunk
 
-from bench.children import Child, run_child, wait_for_output, wait_until
-from bench.demo import is_ready, program
+from bench.children import Child, is_ready, program, run_child, wait_for_output, wait_until
 from mrproxy.link.journal import read_segment, segments
 from mrproxy.link.records import JournalRecord
 

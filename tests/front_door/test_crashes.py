@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.demo import program
+from bench.children import program
 from mrproxy.link.records import JournalRecord
 from tests.front_door.gateway import (
     KEY,

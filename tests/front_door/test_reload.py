@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from bench.demo import program
+from bench.children import program
 from mrproxy.link.publishing import MANAGED_NAME, SNAPSHOT_NAME
 from mrproxy.link.snapshot import read_preamble
 from tests.front_door.gateway import (

@@ -10,8 +10,7 @@ import httpx
 import openai
 import pytest
 
-from bench.children import Child, free_port, run_child, wait_until
-from bench.demo import is_ready, program
+from bench.children import Child, free_port, is_ready, program, run_child, wait_until
 
 ENGINE_PYTHON = os.environ.get("MRPROXY_REAL_ENGINE_PYTHON", "")
 MODEL_PATH = os.environ.get("MRPROXY_REAL_ENGINE_MODEL", "")

@@ -10,8 +10,7 @@ import httpx
 import openai
 import pytest
 
-from bench.children import wait_until
-from bench.demo import program
+from bench.children import program, wait_until
 from tests.real_engine.conftest import MODEL, Gateway, open_client
 
 pytestmark = [pytest.mark.real_engine, pytest.mark.timeout(120)]
