@@ -56,3 +56,28 @@ def test_serve_loads_again_whenever_the_supervisor_asks(monkeypatch, tmp_path):
     result = CliRunner().invoke(main, ["serve", "--port", "9", "--data-dir", str(tmp_path)])
     assert result.exit_code == 0
     assert loads == [9, str(tmp_path)]
+
+
+@pytest.mark.parametrize("url", ["mysql://ada:hush@db/x", "no url", "postgresql://ada:hush@db/", "sqlite://"])
+def test_an_address_that_means_no_database_is_refused_before_anything_is_served(monkeypatch, tmp_path, url):
+    async def never(self):
+        raise AssertionError
+
+    monkeypatch.setattr(serving.Supervisor, "serve", never)
+    arguments = ["serve", f"--database-url={url}", f"--data-dir={tmp_path / 'data'}"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "database_url" in result.output
+    assert "hush" not in result.output
+    assert not (tmp_path / "data").exists()
+
+
+def test_without_records_nobody_looks_at_the_address(monkeypatch):
+    served = []
+
+    async def fake_serve(self):
+        served.append(self.load_settings().database_url)
+
+    monkeypatch.setattr(serving.Supervisor, "serve", fake_serve)
+    assert CliRunner().invoke(main, ["serve", "--no-records", "--database-url=no url"]).exit_code == 0
+    assert served == ["no url"]
