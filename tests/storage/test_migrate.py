@@ -4,15 +4,19 @@ import sys
 
 import pytest
 import trio
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 from mrproxy.storage import migrate as module
 from mrproxy.storage.failures import DatabaseError, DatabaseUnavailable
 from mrproxy.storage.migrate import Revision, State, known_revisions, migrate, newest_revision, prepare, read_revision
+from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import metadata
 from mrproxy.storage.urls import locate
+from mrproxy.storage.usage import KEYS, SUMS, sums_of, usage_daily
+from tests.link.journal_examples import a_record
 from tests.storage.conftest import opened
 
 
@@ -147,3 +151,55 @@ async def test_a_damaged_file_says_so(sqlite_location):
     async with opened(sqlite_location) as database:
         with pytest.raises(DatabaseError, match="not a database"):
             await read_revision(database)
+
+
+NEW_IN_2 = {"charged_tokens", "traceparent", "cost"}
+
+
+async def test_usage_begins_with_the_records_that_an_older_version_left(database):
+    """As `usage.py` would have summed them up; odd ones hold nothing up."""
+
+    def first_revision(plain):
+        config = module._config()
+        config.attributes["connection"] = plain
+        command.upgrade(config, "0001")
+
+    async def fill(connection):
+        await connection.run_sync(first_revision)
+        names = [name for name in COLUMNS if name not in NEW_IN_2]
+        columns = ", ".join(f'"{name}"' for name in names)
+        statement = text(f"INSERT INTO records ({columns}) VALUES ({', '.join(f':{name}' for name in names)})")
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in made]
+        await connection.execute(statement, [{name: row[name] for name in names} for row in rows])
+
+    async def sums(connection):
+        return (await connection.execute(select(*(usage_daily.c[name] for name in (*KEYS, *SUMS))))).all()
+
+    made = [
+        row_of(
+            a_record(
+                started_utc=1_790_000_000.0 + number * 40_000,
+                user=("ada", "bob")[number % 2],
+                status=(200, 503)[number % 3 == 0],
+                code=("", "client_departed")[number % 4 == 0],
+                prompt_tokens=None if number == 5 else number,
+            ),
+            0.0,
+        )
+        for number in range(12)
+    ]
+    odd = dict(zip(COLUMNS, made[0], strict=True)) | {
+        "started_utc": 1e300,
+        "model": "m" * 2000,
+        "prompt_tokens": 2**62,
+        "completion_tokens": -1,
+        "total_seconds": 1e300,
+    }
+    made += [tuple(odd.values())] * 3
+    await database.transact(fill)
+    await migrate(database)
+    *found, strange = sorted(tuple(row) for row in await database.read(sums))[::-1]
+    assert sorted(found) == sums_of(made[:12])
+    assert strange[0] == "1970-01-01"
+    assert strange[4] == "m" * 100
+    assert strange[6:] == (3, 3, 0, 0, 0, 0, 0.0)

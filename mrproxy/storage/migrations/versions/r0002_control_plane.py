@@ -29,6 +29,7 @@ def upgrade() -> None:
     _quota_requests()
     _sessions()
     _records()
+    _sum_up_usage()
 
 
 def _audit_log() -> None:
@@ -440,3 +441,33 @@ def _records() -> None:
     op.add_column("records", sa.Column("charged_tokens", sa.BigInteger(), nullable=True))
     op.add_column("records", sa.Column("cost", sa.BigInteger(), nullable=True))
     op.add_column("records", sa.Column("traceparent", sa.Text(), nullable=True))
+
+
+# Sums of usage begin with what is there. As `mrproxy/storage/usage.py` adds up, bounds included, so that no record of
+# old, however strange, holds the migration up.
+_SUM_UP = """
+INSERT INTO usage_daily (day, "user", key_id, "group", model, backend,
+                         requests, errors, prompt_tokens, completion_tokens, charged_tokens, cost, total_seconds)
+SELECT day, "user", key_id, "group", model, backend, count(*), sum(is_error), sum(prompt), sum(completion),
+       sum(prompt + completion), 0, sum(seconds)
+FROM (
+    SELECT {day} AS day, substr("user", 1, 100) AS "user", substr(key_id, 1, 100) AS key_id,
+           substr("group", 1, 100) AS "group", substr(model, 1, 100) AS model, substr(backend, 1, 100) AS backend,
+           CASE WHEN status >= 400 OR code <> '' THEN 1 ELSE 0 END AS is_error,
+           CASE WHEN prompt_tokens BETWEEN 0 AND 1000000000000 THEN prompt_tokens ELSE 0 END AS prompt,
+           CASE WHEN completion_tokens BETWEEN 0 AND 1000000000000 THEN completion_tokens ELSE 0 END AS completion,
+           CASE WHEN total_seconds BETWEEN 0 AND 1e9 THEN total_seconds ELSE 0 END AS seconds
+    FROM (
+        SELECT *, CASE WHEN started_utc BETWEEN 0 AND 253402300799 THEN started_utc ELSE 0 END AS moment FROM records
+    ) AS dated
+) AS counted
+GROUP BY day, "user", key_id, "group", model, backend
+"""
+_DAYS = {
+    "sqlite": "strftime('%Y-%m-%d', moment, 'unixepoch')",
+    "postgresql": "to_char(to_timestamp(moment) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+}
+
+
+def _sum_up_usage() -> None:
+    op.get_bind().exec_driver_sql(_SUM_UP.format(day=_DAYS[op.get_bind().dialect.name]))
