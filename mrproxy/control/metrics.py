@@ -65,6 +65,8 @@ class SceneCollector(Collector):
         yield from _control_families(self._scene)
         yield _requests(reports)
         yield _labelled("mrproxy_refused", "Requests refused.", "code", [(r.worker, r.refused) for r in reports])
+        shadow = [(report.worker, report.limit_shadow) for report in reports]
+        yield _labelled("mrproxy_limit_shadow", "Requests over a limit that is not enforced.", "code", shadow)
         usage = [(report.worker, report.usage_states) for report in reports]
         yield _labelled("mrproxy_usage", "Settled requests by how well their tokens are known.", "state", usage)
         yield from _counters(reports)

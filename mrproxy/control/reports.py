@@ -59,6 +59,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
     histograms: dict[str, HistogramReport] = {}
     counters: dict[str, int] = {}
     refused: dict[str, int] = {}
+    limit_shadow: dict[str, int] = {}
     usage_states: dict[str, int] = {}
     gauges: dict[str, float] = {}
     backends: tuple[BackendReport, ...] = ()

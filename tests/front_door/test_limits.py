@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from mrproxy.identity.digest import digest_key
+from mrproxy.ledger.spent import read_spent
 from mrproxy.link import publishing
 from mrproxy.link.snapshot import GroupSpec, KeySpec, Limits, Managed, ModelSpec, UserSpec, write_managed
 from tests.front_door.gateway import (
@@ -38,6 +40,7 @@ SECRET = b"s" * 32
 CHAT = {"model": "mock-8b", "messages": MESSAGES, "max_tokens": 5}
 # The mock says how many tokens a request took; each of these is less than two of them.
 SOON = 30
+MILLION = 1_000_000
 
 
 def key(name: str, user: str | None = "ada", **more: object) -> KeySpec:
@@ -56,11 +59,18 @@ KEYS = (
     key("hurried", limits=Limits(requests_per_minute=1)),
     key("pot one", user="eve"),
     key("pot two", user=None, group="lab"),
+    key("summed", user="zoe", limits=Limits(token_budget=MILLION, budget_period="monthly")),
+    key("pot of the summed", user=None, group="pool"),
 )
 MANAGED = Managed(
     generation=1,
-    groups=(GroupSpec("lab", 3, shared=Limits(token_budget=SOON)), GroupSpec("staff", 2)),
+    groups=(
+        GroupSpec("lab", 3, shared=Limits(token_budget=SOON)),
+        GroupSpec("pool", 3, shared=Limits(token_budget=MILLION)),
+        GroupSpec("staff", 2),
+    ),
     users=(
+        UserSpec("zoe", "pool"),
         UserSpec("ada", "staff"),
         UserSpec("bob", "staff", limits=Limits(token_budget=1000)),
         UserSpec("eve", "lab"),
@@ -185,6 +195,8 @@ def test_limits_that_are_only_watched_warn_and_count(gateways: dict[str, Gateway
         '299 mrproxy "not enforced: Limit reached: the key may use 1 requests per minute."'
     )
     assert counters(shadow)["limit_shadow"] == {"request_limit": 1}
+    wanted = 'mrproxy_limit_shadow_total{code="request_limit",worker="w1"} 1.0'
+    eventually(lambda: wanted in shadow.ask("GET", "/metrics").body.decode() or None, "the metric is not there")
     assert error_of(chat(shadow, "administrator")) == (403, "scope_forbidden")
 
 
@@ -236,3 +248,34 @@ def test_a_worker_that_starts_while_the_control_plane_hangs_serves_from_the_last
         eventually(serves, "the new worker does not serve")
     finally:
         os.kill(control, signal.SIGCONT)
+
+
+def test_budgets_agree_with_the_journal_to_the_token_after_every_death(gateway: Gateway):
+    for number in range(12):
+        assert chat(gateway, "summed", ("mock-8b", "heavy")[number % 2]).status == 200
+        if number % 4 == 3:
+            former = gateway.pid_of("w1")
+            os.kill(former, signal.SIGKILL)
+            eventually(lambda former=former: gateway.pid_of("w1") != former or None, "no new worker")
+            gateway.wait_until_ready()
+    records = [record for record in gateway.records() if record.user == "zoe"]
+    used = [(record.prompt_tokens or 0) + (record.completion_tokens or 0) for record in records]
+    charged = [
+        tokens if each.charged_tokens is None else each.charged_tokens
+        for each, tokens in zip(records, used, strict=True)
+    ]
+    assert len(records) == 12
+    assert sum(charged) > sum(used) > 0
+    assert left(gateway, "summed") == left(gateway, "pot of the summed") == MILLION - sum(charged)
+    spent = read_spent(gateway.data_dir / "journal")
+    (month,) = spent.months.values()
+    assert month.by_key_id[KEYS[-2].id] == spent.lifetime.by_group["pool"] == sum(charged)
+
+
+def left(gateway: Gateway, name: str) -> int:
+    """By what a prompt is told that is longer than any budget."""
+    prompt = [{"role": "user", "content": "word " * MILLION}]
+    answer = gateway.ask("POST", "/v1/chat/completions", {**CHAT, "messages": prompt}, key=name)
+    found = re.search(r"budget of 1000000 tokens has (\d+) left", answer.body.decode())
+    assert found is not None, answer
+    return int(found[1])
