@@ -141,7 +141,8 @@ def responses_of(api: Api, endpoint: Endpoint, schemas: dict[object, Json]) -> J
     codes += [] if endpoint.permission is Permission.PUBLIC else ["401", "403"]
     codes += ["404"] if "{" in endpoint.path or not endpoint.is_reading else []
     codes += ["415"] if endpoint.request is not None else []
-    codes += ["422"] if endpoint.request is not None or endpoint.query is not None or endpoint.method == "POST" else []
+    is_read = endpoint.request is not None or endpoint.query is not None or endpoint.method == "POST"
+    codes += ["422"] if is_read or api.word is not problem_json else []  # others say so of arguments in paths, too
     codes += [] if endpoint.is_reading else ["409", "429"]
     codes += ["412"] if endpoint.method in CONDITIONAL else []
     if api.word is problem_json:
