@@ -187,6 +187,7 @@ class Attempts(Settlement):
             self._count_attempt(backend)
         while True:
             if relay is None:
+                self.exchange.is_sent = False  # to whom it was sent before has not answered, or never had it
                 payload = await self._prepare(backend)
                 if self.exchange.traceparent:
                     payload = self._traced(payload)

@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from mrproxy.link.records import JournalRecord
 from mrproxy.upstream import tokenizer
-from tests.fakes.behaviours import LAST_CHUNK, STREAM_HEAD, answer, chunk, event, hang, reset, sized
+from tests.fakes.behaviours import LAST_CHUNK, STREAM_HEAD, answer, answer_status, chunk, event, hang, reset, sized
 from tests.fakes.caller import Caller
 from tests.fakes.express import warmed, watched_express
 from tests.fakes.gateway import Gateway, run_gateway, wait_until
@@ -180,6 +180,51 @@ async def test_what_ends_well_is_never_asked_for(tmp_path: Path) -> None:
             await caller.read_answer()
         await gateway.wait_records(4)
         assert {turn.request.path for turn in engine.turns} == {"/v1/chat/completions"}
+
+
+async def check_free_of_charge(gateway: Gateway, record: JournalRecord, spent_tokens: int) -> None:
+    assert (record.status, record.usage_state, record.prompt_tokens) == (499, "absent", None)
+    await gateway.settled()
+    assert gateway.stages.ledger.statistics(trio.current_time())[0].spent_tokens == spent_tokens
+
+
+async def test_who_leaves_while_a_connection_takes_the_place_of_one_that_was_dead_has_cost_nothing(
+    tmp_path: Path,
+) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine, aborted_prompts="tokenizer") as gateway:
+
+        async def die(turn: Turn) -> None:
+            engine.stop_accepting()
+            await turn.close()
+
+        caller = await warmed(gateway)
+        engine.behaviour = die
+        await caller.ask(stream=True)
+        await engine.wait_turn(2)
+        await wait_until(lambda: not gateway.backend().pool.open_connections)
+        await caller.leave()
+        await check_free_of_charge(gateway, (await gateway.wait_records(2))[-1], 10)
+
+
+async def test_who_leaves_while_the_next_backend_is_being_connected_to_has_cost_nothing(tmp_path: Path) -> None:
+    async with (
+        run_engine("engine-a") as a,
+        run_engine("engine-b") as b,
+        run_gateway(tmp_path, a, b, aborted_prompts="tokenizer") as gateway,
+    ):
+        refuse = answer_status(503)
+        for own, other in ((a, b), (b, a)):
+
+            async def fail(turn: Turn, other: FakeEngine = other) -> None:
+                other.stop_accepting()
+                await refuse(turn)
+
+            own.behaviour = fail
+        caller = await gateway.connect()
+        await caller.ask(stream=True)
+        await wait_until(lambda: gateway.stages.counters.retries)
+        await caller.leave()
+        await check_free_of_charge(gateway, await gateway.last_record(), 0)
 
 
 # Nobody waits
