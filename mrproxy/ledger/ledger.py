@@ -142,8 +142,10 @@ class Ledger:
         group_name = key.group if user is None else user.group
         self._note_group(key, group_name)
         group = self._catalogue.groups.get(group_name)
-        if group is not None and group.shared != _UNLIMITED:
-            accounts.append(self._account(Owner.GROUP, group_name, group.shared, now))
+        shared = _UNLIMITED if group is None else group.shared
+        # One that was taken away goes on counting: it may come back.
+        if shared != _UNLIMITED or group_name in self._accounts[Owner.GROUP]:
+            accounts.append(self._account(Owner.GROUP, group_name, shared, now))
         self._standings[caller.key_id] = tuple(accounts)
 
     def _account(self, owner: Owner, name: str, limits: Limits, now: float) -> Account:

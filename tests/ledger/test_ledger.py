@@ -267,6 +267,17 @@ def test_a_pot_that_comes_later_knows_what_was_spent_before() -> None:
     }
 
 
+def test_a_pot_that_is_taken_away_and_comes_back_knows_what_was_spent_meanwhile() -> None:
+    ledger = ledger_of(pot=Limits(token_budget=1000))
+    ledger.open_entry(ACaller(), 1, 0.0).settle(100, 0)
+    staff = [UserSpec("ada", "staff")]
+    ledger.load(catalogue([key()], staff, groups=(GroupSpec("staff"),)))
+    ledger.open_entry(ACaller(), 1, 0.0).settle(600, 0)
+    ledger.load(catalogue([key()], staff, groups=(GroupSpec("staff", shared=Limits(token_budget=1000)),)))
+    with pytest.raises(Refused, match="the group's budget of 1000 tokens has 300 left and this may take 301"):
+        ledger.open_entry(ACaller(), 301, 0.0)
+
+
 # Months
 
 
