@@ -141,10 +141,10 @@ class Backend:
 
     async def connect(self) -> Connection:
         """A new connection. Raises BackendError (phase connect)."""
-        settings = self._settings
+        settings, nursery = self._settings, self._nursery
         try:
             with trio.fail_after(settings.connect_deadline_seconds):
-                sock = await self.endpoint.connect(self._nursery)
+                sock = await self.endpoint.connect(nursery)
         except trio.TooSlowError:
             raise BackendError(
                 Code.BACKEND_TIMEOUT, "the backend did not accept in time", phase=Phase.CONNECT, retryable=True
@@ -154,6 +154,9 @@ class Backend:
                 Code.BACKEND_FAILED, "the backend cannot be reached", phase=Phase.CONNECT, retryable=True
             ) from exc
         self._counters.upstream_connects += 1
+        if nursery.cancel_scope.cancel_called:  # it has ended meanwhile: nobody would watch over what runs on it
+            sock.close()
+            raise BackendError(Code.BACKEND_WITHDRAWN, "the backend was withdrawn", phase=Phase.CONNECT, retryable=True)
         return self.pool.add(sock)
 
     # Its nursery

@@ -69,6 +69,9 @@ class Endpoint:
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
+        if nursery.cancel_scope.cancel_called:
+            await trio.aclose_forcefully(stream)
+            raise OSError("whoever would carry the bytes has ended")
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)

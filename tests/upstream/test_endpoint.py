@@ -194,3 +194,17 @@ async def test_a_certificate_nobody_vouches_for_is_an_os_error(certificate: Path
         port = listener.transport_listener.socket.getsockname()[1]
         with pytest.raises(OSError, match="TLS handshake failed"):
             await Endpoint(f"https://127.0.0.1:{port}").connect(nursery)
+
+
+@pytest.mark.slow
+async def test_who_has_ended_while_hands_were_shaken_gets_no_socket(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with await _tls_listener(certificate) as listener, trio.open_nursery() as serving:
+        serving.start_soon(_echo_once, listener)
+        port = listener.transport_listener.socket.getsockname()[1]
+        async with trio.open_nursery() as ended:
+            ended.cancel_scope.cancel()
+        with pytest.raises(OSError, match="has ended"):
+            await Endpoint(f"https://127.0.0.1:{port}").connect(ended)

@@ -1,5 +1,6 @@
 """Which model is where: one queue per model whatever the dialect, lists without twins, backends that come and go."""
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mrproxy.canonical.request import MEDIA, Operation
 from mrproxy.canonical.surface import Surface
 from mrproxy.config import Backend
 from mrproxy.link.snapshot import BackendSpec
+from mrproxy.upstream.endpoint import Endpoint
 from tests.fakes.behaviours import LAST_CHUNK, STREAM_HEAD, answer, chat_answer, chunk, event, hang, sized
 from tests.fakes.caller import Answer, chat, request
 from tests.fakes.gateway import Gateway, run_gateway, wait_until
@@ -242,6 +244,30 @@ async def test_a_removed_backend_that_does_not_finish_is_cut_at_the_drains_deadl
         rest = await streaming.read_until(LAST_CHUNK)
         assert b'"code":"backend_withdrawn"' in rest
         await engine.turns[0].left.wait()
+        await wait_until(lambda: not retired.pool.open_connections and not retired.in_flight)
+
+
+async def test_nothing_begins_on_a_backend_that_was_cut_while_it_was_being_connected_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, goes_on = Endpoint.connect, trio.Event()
+
+    async def connect_slowly(endpoint: Endpoint, nursery: trio.Nursery) -> socket.socket:
+        await goes_on.wait()
+        return await connect(endpoint, nursery)
+
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        monkeypatch.setattr(Endpoint, "connect", connect_slowly)
+        caller = await gateway.connect()
+        await caller.ask()
+        await wait_until(lambda: gateway.backend().in_flight)
+        retired = gateway.backend()
+        await gateway.stages.registry.apply([], replace(gateway.stages.settings, drain_seconds=0.0))
+        await wait_until(lambda: not retired.is_healthy)
+        goes_on.set()
+        got = await caller.read_answer()
+        assert (got.status, got.json["error"]["code"]) == (503, "backend_withdrawn")
+        assert not engine.turns
         await wait_until(lambda: not retired.pool.open_connections and not retired.in_flight)
 
 
