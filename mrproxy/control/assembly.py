@@ -15,6 +15,7 @@ from mrproxy.control.api.configured import Configured
 from mrproxy.control.api.endpoint import Api
 from mrproxy.control.api.plane import Observe, Plane, Publish, Store, Tell
 from mrproxy.control.documentation import open_documentation
+from mrproxy.control.llmlb.table import llmlb_apis
 from mrproxy.control.mindrouter.table import mindrouter_apis
 from mrproxy.control.offer import Offer
 from mrproxy.control.signin.assembly import SignInParts, assemble, providers_in
@@ -70,4 +71,4 @@ def tables(clock: Clock, log: OidcLog) -> tuple[Api, ...]:
 
 def apis_of(parts: SignInParts, clock: Clock) -> tuple[Api, ...]:
     """All tables. Those of other systems stand beside ours."""
-    return (admin_api(parts.session_api.endpoints()), *parts.apis(), *mindrouter_apis(clock))
+    return (admin_api(parts.session_api.endpoints()), *parts.apis(), *mindrouter_apis(clock), *llmlb_apis())

@@ -168,6 +168,32 @@ CLUSTER: dict[str, Expected] = {
     "GET /trends": EVERYBODY,
 }
 
+LLMLB: dict[str, Expected] = {
+    "GET /users": READ_USERS,
+    "POST /users": CHANGE_USERS,
+    "PUT /users/{user}": CHANGE_USERS,
+    "DELETE /users/{user}": CHANGE_USERS,
+    "GET /api-keys": READ_KEYS,
+    "POST /api-keys": CHANGE_KEYS,
+    "PUT /api-keys/{key}": CHANGE_KEYS,
+    "DELETE /api-keys/{key}": CHANGE_KEYS,
+    "GET /me/api-keys": READ_OWN_KEYS,
+    "POST /me/api-keys": MAKE_OWN_KEYS,
+    "PUT /me/api-keys/{key}": MAKE_OWN_KEYS,
+    "DELETE /me/api-keys/{key}": MAKE_OWN_KEYS,
+    "GET /invitations": READ_INVITATIONS,
+    "POST /invitations": CHANGE_INVITATIONS,
+    "DELETE /invitations/{invitation}": CHANGE_INVITATIONS,
+    "GET /endpoints": READ_BACKENDS,
+    "POST /endpoints": CHANGE_BACKENDS,
+    "GET /endpoints/{id}": READ_BACKENDS,
+    "PUT /endpoints/{id}": CHANGE_BACKENDS,
+    "DELETE /endpoints/{id}": CHANGE_BACKENDS,
+    "POST /endpoints/{id}/test": CHANGE_BACKENDS,
+    "POST /endpoints/{id}/sync": CHANGE_BACKENDS,
+    "GET /endpoints/{id}/models": READ_BACKENDS,
+}
+
 
 def below(prefix: str, table: dict[str, Expected]) -> dict[tuple[str, str], Expected]:
     return {(route.split(" ")[0], prefix + route.split(" ")[1]): who for route, who in table.items()}
@@ -180,6 +206,8 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     **below("/api/auth", AUTH),
     **below("/api/admin", MINDROUTER),
     **below("/api/cluster", CLUSTER),
+    **below("/v0", LLMLB),
+    **below("/api", LLMLB),
 }
 # While a new password is due, whatever the role.
 DUE = {
