@@ -1,9 +1,10 @@
-"""Shell. The command line: `mrproxy serve`, and what looks at or changes a data directory.
+"""Shell. The command line: `mrproxy serve`, what administers a gateway, and what looks at a data directory.
 
-Each command is a module; none of them decides anything that another process could not also decide. Plain text on a
-pipe, colour on a terminal, `--json` on every list. Errors of the user are one line on stderr and exit code 2 (usage)
-or 1; a traceback is a bug.
-Read next: `serve.py`.
+Each command is a module; none of them decides anything that another process could not also decide. What administers
+goes through the API (`client.py`), here over the gateway's socket or elsewhere by `--url`. Plain text on a pipe, colour
+on a terminal, `--json` on every list. Errors of the user are a sentence on stderr and exit code 2 (usage), 3 (no
+gateway answers) or 1; a traceback is a bug. docs/cli.md is printed by `reference.py`.
+Read next: `serve.py`; `gateway.py`.
 """
 
 from importlib.metadata import version as version_of
@@ -15,12 +16,21 @@ from mrproxy.cli.backend import backend as backend_group
 from mrproxy.cli.config import config as config_group
 from mrproxy.cli.database import db as db_group
 from mrproxy.cli.database import migrate
+from mrproxy.cli.group import group as group_group
 from mrproxy.cli.journal import journal as journal_group
 from mrproxy.cli.key import key as key_group
+from mrproxy.cli.log import log as log_command
+from mrproxy.cli.model import model as model_group
+from mrproxy.cli.quota import quota as quota_group
 from mrproxy.cli.records import records as records_group
 from mrproxy.cli.serve import control, worker
 from mrproxy.cli.serve import serve as serve_command
+from mrproxy.cli.session import session as session_group
+from mrproxy.cli.status import status as status_command
+from mrproxy.cli.status import whoami
+from mrproxy.cli.top import top as top_command
 from mrproxy.cli.usage import usage as usage_command
+from mrproxy.cli.user import user as user_group
 
 HELP = """\
 One URL in front of many LLM inference servers: fair, accounted, and nearly free per token.
@@ -53,6 +63,10 @@ def version() -> None:
     click.echo(f"mrproxy {version_of('mrproxy')}")
 
 
-GROUPS = (config_group, journal_group, records_group, key_group, backend_group, db_group, audit_group)
-for command in (serve_command, worker, control, *GROUPS, usage_command, migrate, version):
+SERVING = (serve_command, worker, control, migrate)
+PEOPLE = (user_group, group_group, key_group, quota_group, session_group)
+ENGINES = (backend_group, model_group)
+ACCOUNTS = (records_group, usage_command, journal_group, audit_group, db_group)
+LOOKING = (status_command, top_command, log_command, whoami, config_group, version)
+for command in (*SERVING, *PEOPLE, *ENGINES, *ACCOUNTS, *LOOKING):
     main.add_command(command)

@@ -1,6 +1,5 @@
 """Shell. `mrproxy journal`: read the accounts as workers write them, from a running gateway or a dead one."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ import click
 import msgspec
 
 from mrproxy.cli.options import data_dir_options, data_directory, errors_for_people, json_option
-from mrproxy.cli.output import print_rows
+from mrproxy.cli.output import harmless, print_rows
 from mrproxy.link.capture import CapturedBodies, CaptureReader, capture_segments
 from mrproxy.link.journal import read_segment, segments
 from mrproxy.link.records import JournalRecord
@@ -29,8 +28,6 @@ CAT_COLUMNS = (
     "total_seconds",
 )
 STAT_COLUMNS = ("segment", "bytes", "records", "failed", "prompt_tokens", "completion_tokens", "usage_states", "torn")
-# C0 without newline and tab, DEL, C1, and what turns the direction of writing.
-_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 paths_argument = click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 
@@ -101,11 +98,6 @@ def shown_bodies(bodies: CapturedBodies) -> str:
 def shown_body(name: str, text: str, is_base64: bool, is_truncated: bool) -> str:
     notes = ", ".join(note for note, is_so in (("base64", is_base64), ("cut off", is_truncated)) if is_so)
     return f"{name}{f' ({notes})' if notes else ''}:\n{harmless(text)}"
-
-
-def harmless(text: str) -> str:
-    """Strangers wrote it: nothing in it may steer the terminal."""
-    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def journal_paths(config_file: Path | None, data_dir: str | None) -> tuple[Path, ...]:

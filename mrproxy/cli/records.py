@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import click
 import trio
 
-from mrproxy.cli.journal import harmless
+from mrproxy.cli.client import Api, one
+from mrproxy.cli.gateway import remote_options
+from mrproxy.cli.moments import Moment, rfc3339
 from mrproxy.cli.options import Function, data_dir_options, errors_for_people, json_option, load_settings
-from mrproxy.cli.output import print_json, print_rows, shown
-from mrproxy.clock import utc_now
+from mrproxy.cli.output import harmless, print_json, print_rows, shown
 from mrproxy.config import ConfigError
 from mrproxy.storage.export import CSV_HEAD, FIELDS, Value, encode_csv, encode_jsonl
 
@@ -44,24 +45,7 @@ LIST_COLUMNS = (
     "completion_tokens",
     "total_seconds",
 )
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _STATUS = re.compile(r"([1-5])(\d\d|xx)")
-
-
-class Moment(click.ParamType[float]):
-    """Seconds since 1970: a date, a date and time (UTC unless it names a zone), or how long ago."""
-
-    name = "moment"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if ago := _AGO.fullmatch(value):
-            return utc_now() - float(ago[1]) * UNITS[ago[2]]
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a date (2026-02-28, 2026-02-28T12:00Z) nor a time ago (90m, 12h, 7d)")
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 class Statuses(click.ParamType[tuple[int, int]]):
@@ -85,7 +69,7 @@ def filter_options(function: Function) -> Function:
             click.option("--since", "since_utc", type=Moment(), help="Begun then or later: 2026-02-28T12:00, 90m, 7d."),
             click.option("--until", "until_utc", type=Moment(), help="Begun before then."),
             click.option("--user", help="Of this user."),
-            click.option("--key", "key_id", metavar="ID", help="By this key: its id, never the key itself."),
+            click.option("--key-id", metavar="ID", help="By this key: its id, never the key itself."),
             click.option("--model", help="For this model."),
             click.option("--backend", help="Served by this backend."),
             click.option("--status", "statuses", type=Statuses(), help="With this status: 404, or 4xx."),
@@ -100,14 +84,25 @@ def filter_options(function: Function) -> Function:
     return function
 
 
+database_url_option = click.option(
+    "--database-url", default=None, help="The database here [SQLite in the data directory]."
+)
+
+
 @click.group()
 def records() -> None:
-    """Read the table of records: one row per finished request."""
+    """Read the table of records: one row per finished request. Here it is read directly, elsewhere (--url) by the API.
+
+    \b
+    mrproxy records list --since 1h --status 5xx
+    mrproxy records export --since 30d --format jsonl --output records.jsonl
+    """
 
 
 @records.command("list")
 @data_dir_options
-@click.option("--database-url", default=None, help="The database [SQLite in the data directory].")
+@database_url_option
+@remote_options
 @filter_options
 @click.option("--text", default="", help="With this in a request id, model, user or code.")
 @click.option("--bodies", is_flag=True, help="Look for the text in prompts and answers, too.")
@@ -117,6 +112,7 @@ def list_records(
     config_file: Path | None,
     data_dir: str | None,
     database_url: str | None,
+    api: Api | None,
     text: str,
     bodies: bool,
     limit: int,
@@ -124,6 +120,10 @@ def list_records(
     **wanted: Any,
 ) -> None:
     """Print the newest records, newest first. `--json` prints every field."""
+    if api is not None:
+        there = api.items("/records", limit, text=text, bodies=bodies or None, **query_of(wanted))
+        print_rows(there, as_json=as_json, columns=LIST_COLUMNS)
+        return
     with errors_for_people():
         location = location_of(config_file, data_dir, database_url)
         found = asked(location, _search, wanted, text, bodies, limit)
@@ -133,32 +133,42 @@ def list_records(
 
 @records.command()
 @data_dir_options
-@click.option("--database-url", default=None, help="The database [SQLite in the data directory].")
+@database_url_option
+@remote_options
 @click.argument("request_id")
 @json_option
 def show(
-    config_file: Path | None, data_dir: str | None, database_url: str | None, request_id: str, as_json: bool
+    config_file: Path | None,
+    data_dir: str | None,
+    database_url: str | None,
+    api: Api | None,
+    request_id: str,
+    as_json: bool,
 ) -> None:
     """Print one request: every field, and what was asked and answered where that was kept.
 
     Of several with one id, because their callers said so, all are printed, the newest first.
     """
-    with errors_for_people():
-        location = location_of(config_file, data_dir, database_url)
-        found = asked(location, _find, request_id)
+    if api is not None:
+        found = found_there(api, request_id)
+    else:
+        with errors_for_people():
+            location = location_of(config_file, data_dir, database_url)
+            found = [readable(each) for each in asked(location, _find, request_id)]
     if not found:
         raise click.ClickException(f"there is no record of {request_id!r}")
     if as_json:
         print_json(found)
         return
     for each in found:
-        for name, value in readable(each).items():
+        for name, value in each.items():
             click.echo(f"{name}\t{harmless(shown(value))}")
 
 
 @records.command()
 @data_dir_options
-@click.option("--database-url", default=None, help="The database [SQLite in the data directory].")
+@database_url_option
+@remote_options
 @filter_options
 @click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
 @click.option("--output", type=click.File("wb", lazy=True), default="-", help="A file instead of standard output.")
@@ -166,6 +176,7 @@ def export(
     config_file: Path | None,
     data_dir: str | None,
     database_url: str | None,
+    api: Api | None,
     form: str,
     output: BinaryIO,
     **wanted: Any,
@@ -174,6 +185,11 @@ def export(
 
     In CSV, texts that a spreadsheet would take for formulas get a quotation mark in front; JSON lines are exact.
     """
+    if api is not None:
+        with errors_for_people():
+            output.writelines(api.pieces("/records/export", format=form, **query_of(wanted)))
+            output.flush()
+        return
     encode = encode_csv if form == "csv" else encode_jsonl
     with errors_for_people():
         location = location_of(config_file, data_dir, database_url)
@@ -181,6 +197,26 @@ def export(
             output.write(CSV_HEAD)
         asked(location, _export, wanted, lambda rows: output.write(encode(rows)))
         output.flush()
+
+
+def query_of(wanted: Mapping[str, Any]) -> dict[str, object]:
+    """A filter in the API's words."""
+    query = {
+        name: value for name, value in wanted.items() if name not in ("since_utc", "until_utc", "key_id", "statuses")
+    }
+    query |= {"since": rfc3339(wanted["since_utc"]), "until": rfc3339(wanted["until_utc"]), "key": wanted["key_id"]}
+    if wanted["statuses"] is not None:
+        low, high = wanted["statuses"]
+        query["status"] = str(low) if high == low + 1 else f"{low // 100}xx"
+    return query
+
+
+def found_there(api: Api, request_id: str) -> list[dict[str, Any]]:
+    """As they are found here: with their bodies among the fields."""
+    details = api.get(one("/records", request_id))
+    bodies = details["bodies"] or {}
+    first = details["record"] | {name: bodies[name]["text"] for name in ("request", "answer") if name in bodies}
+    return [first, *details["others"]]
 
 
 def location_of(config_file: Path | None, data_dir: str | None, database_url: str | None) -> "Location":

@@ -1,6 +1,6 @@
 """Shell. `mrproxy usage`: requests, tokens and costs, out of the sums by day; read directly and never written.
 
-It works beside a running control plane and without one, like `mrproxy records`.
+Here it works beside a running control plane and without one, like `mrproxy records`; elsewhere (--url) by the API.
 Read next: `mrproxy/storage/usage_reports.py`.
 """
 
@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from mrproxy.cli.client import Api
+from mrproxy.cli.fields import MILLIONTHS
+from mrproxy.cli.gateway import remote_options
+from mrproxy.cli.moments import Moment
 from mrproxy.cli.options import data_dir_options, errors_for_people, json_option
 from mrproxy.cli.output import print_json, print_rows
-from mrproxy.cli.records import Moment, asked, location_of
+from mrproxy.cli.records import asked, database_url_option, location_of
 
 if TYPE_CHECKING:  # workers start through this package: SQLAlchemy is imported where it is needed
     from mrproxy.storage.database import Database
@@ -22,19 +26,18 @@ if TYPE_CHECKING:  # workers start through this package: SQLAlchemy is imported 
 
 GROUPINGS = ("user", "group", "key", "model", "backend", "day")
 COLUMNS = ("requests", "errors", "prompt_tokens", "completion_tokens", "charged_tokens", "cost")
-# Prices and costs are in millionths of the currency.
-_MILLIONTHS = 1_000_000
 
 
 @click.command()
 @data_dir_options
-@click.option("--database-url", default=None, help="The database [SQLite in the data directory].")
+@database_url_option
+@remote_options
 @click.option("--by", type=click.Choice(GROUPINGS), default="user", show_default=True, help="What sums are of.")
 @click.option("--since", "since_utc", type=Moment(), help="From this day on (UTC): 2026-02-01, 30d.")
 @click.option("--until", "until_utc", type=Moment(), help="Up to this day; a date, and the day before it is the last.")
 @click.option("--user", help="Of this user.")
 @click.option("--group", help="Of this group.")
-@click.option("--key", "key_id", metavar="ID", help="By this key: its id, never the key itself.")
+@click.option("--key-id", metavar="ID", help="By this key: its id, never the key itself.")
 @click.option("--model", help="For this model.")
 @click.option("--backend", help="Served by this backend.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="How many at most.")
@@ -43,6 +46,7 @@ def usage(
     config_file: Path | None,
     data_dir: str | None,
     database_url: str | None,
+    api: Api | None,
     by: str,
     since_utc: float | None,
     until_utc: float | None,
@@ -53,15 +57,25 @@ def usage(
     """Sum up what was asked and answered: most tokens first, days in their order. The last line is the sum of all.
 
     `cost` is in the currency that prices are in; `--json` has it in millionths. Days are in UTC.
+
+    \b
+    mrproxy usage --by model --since 30d
+    mrproxy usage --by day --user ada --url https://llm.example.org
     """
-    with errors_for_people():
-        location = location_of(config_file, data_dir, database_url)
-        sums, total = asked(location, _sum, by, day_of(since_utc), last_day_before(until_utc), names, limit)
+    since, until = day_of(since_utc), last_day_before(until_utc)
+    if api is not None:
+        query = {"by": by, "since": since, "until": until, "key": names.pop("key_id"), **names}
+        sums = list(api.items("/usage", limit, **query))
+        total = api.get("/usage", limit=1, **query)["total"]
+    else:
+        with errors_for_people():
+            location = location_of(config_file, data_dir, database_url)
+            found, of_all = asked(location, _sum, by, since, until, names, limit)
+        sums, total = [msgspec.structs.asdict(each) for each in found], msgspec.structs.asdict(of_all)
     if as_json:
         print_json({"by": by, "items": sums, "total": total})
         return
-    rows = [{by: "" if each is total else each.name or "-", **readable(each)} for each in (*sums, total)]
-    rows[-1][by] = "(all)"
+    rows = [{by: each["name"] or "-", **readable(each)} for each in sums] + [{by: "(all)", **readable(total)}]
     print_rows(rows, as_json=False, columns=(by, *COLUMNS))
 
 
@@ -76,8 +90,8 @@ def last_day_before(utc: float | None) -> str | None:
     return (datetime.fromtimestamp(utc, UTC) - timedelta(microseconds=1)).date().isoformat()
 
 
-def readable(each: "UsageSum") -> dict[str, object]:
-    return {**msgspec.structs.asdict(each), "cost": f"{each.cost / _MILLIONTHS:.4f}"}
+def readable(each: Mapping[str, Any]) -> dict[str, object]:
+    return {**each, "cost": f"{each['cost'] / MILLIONTHS:.4f}"}
 
 
 async def _sum(

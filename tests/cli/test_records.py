@@ -97,8 +97,8 @@ def test_json_has_every_field(data_dir):
         (("--since=2026-02-03", "--until=2026-02-05T00:00Z"), ["r2", "r3"]),
         (("--since=2026-02-03T01:00+02:00", "--until=2026-02-04"), ["r2"]),
         (("--since=1h",), []),
-        (("--until=1s", "--model=llama3.2:3b", "--backend=gpu-1", "--key=k-1", "--status=2xx"), ["r0", "r3"]),
-        (("--key=nobody",), []),
+        (("--until=1s", "--model=llama3.2:3b", "--backend=gpu-1", "--key-id=k-1", "--status=2xx"), ["r0", "r3"]),
+        (("--key-id=nobody",), []),
     ],
 )
 def test_filters_choose(data_dir, arguments, expected):
