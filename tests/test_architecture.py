@@ -42,7 +42,7 @@ LAYERS = (
     },
     {"storage", "telemetry"},
     {"control"},
-    {"app", "supervisor", "child", "provision", "discovery", "following"},
+    {"app", "supervisor", "child", "provision", "discovery", "following", "priority"},
     {"cli", "__main__"},
 )
 SIBLINGS = (
@@ -81,6 +81,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "mrproxy/__main__.py": "two lines; every test that starts a process goes through it",
     "mrproxy/cli/options.py": "tests/cli/test_main.py: options are what the commands take",
     "mrproxy/config/__main__.py": "one line; tests/config/test_describe.py compares its output",
+    "mrproxy/control/__main__.py": "one line; tests/control/api/test_reference.py compares its output",
     "mrproxy/config/settings.py": "tests/config/test_load.py: every setting through every source",
     "mrproxy/config/tables.py": "tests/config/test_load.py: tables are read and refused there",
     "mrproxy/clock.py": "one line that reads the clock",
