@@ -13,10 +13,12 @@ from quart import Request
 
 from mrproxy.clock import Clock
 from mrproxy.control.api.actor import Actor, ActorKind, anonymous, owner
+from mrproxy.control.api.configured import NOTHING
 from mrproxy.control.api.problem import Problem
 from mrproxy.control.permissions import roles_of
 from mrproxy.identity.digest import digest_key
-from mrproxy.link.snapshot import KeySpec, Snapshot, SnapshotError, read
+from mrproxy.link.catalogue import catalogue_from, catalogue_of, made
+from mrproxy.link.snapshot import SnapshotError
 
 ADMIN, AUDITOR = "admin", "auditor"
 
@@ -29,8 +31,7 @@ class SnapshotKeys:
         self._secret = secret
         self._clock = clock
         self._seen: tuple[int, int] | None = None
-        self._keys: dict[str, KeySpec] = {}
-        self._groups: dict[str, str] = {}
+        self._catalogue = catalogue_from(NOTHING)
 
     async def identify(self, asked: Request) -> Actor:
         """Raises Problem for a key that is none (any more)."""
@@ -45,14 +46,15 @@ class SnapshotKeys:
 
     def actor_of(self, credential: str, address: str, request_id: str) -> Actor:
         self._look()
-        key = self._keys.get(digest_key(self._secret, credential.encode("utf-8", "surrogateescape")).hex())
+        key = self._catalogue.find_key(digest_key(self._secret, credential.encode("utf-8", "surrogateescape")))
         if key is None:
             raise Problem("bad-credentials", "This API key is not valid.")
         if key.expires_utc is not None and key.expires_utc <= self._clock():
             raise Problem("bad-credentials", "This API key has expired.")
         if key.addresses is not None and not is_within(address, key.addresses):
             raise Problem("forbidden", "This API key may not be used from this address.")
-        group = self._groups.get(key.user, key.group) if key.user is not None else key.group
+        user = None if key.user is None else self._catalogue.find_user(key.user)
+        group = key.group if user is None else user.group
         return Actor(
             kind=ActorKind.KEY,
             name=key.user or key.id,
@@ -68,14 +70,10 @@ class SnapshotKeys:
         try:
             found = self._path.stat()
             if (found.st_ino, found.st_mtime_ns) != self._seen:
-                self._take(read(self._path))
+                self._catalogue = made(catalogue_of(self._path.read_bytes()))
                 self._seen = (found.st_ino, found.st_mtime_ns)
         except (OSError, SnapshotError) as exc:
             raise Problem("unavailable", "There is no list of keys at the moment.", retry_seconds=5) from exc
-
-    def _take(self, snapshot: Snapshot) -> None:
-        self._keys = {key.digest: key for key in snapshot.keys}
-        self._groups = {user.name: user.group for user in snapshot.users}
 
 
 def is_local(asked: Request) -> bool:
