@@ -124,8 +124,8 @@ class HeadCache:
         if len(http.target) > max_target_bytes:
             raise ClientError(Code.TARGET_TOO_LONG, f"request target longer than {max_target_bytes} bytes", closes=True)
         head = Head(http)
-        # The boundary of a form is another one each time.
-        is_lasting = len(key) <= _CACHED_HEAD_BYTES and head.boundary is None
+        # The boundary of a form is another one each time, and so is a span.
+        is_lasting = len(key) <= _CACHED_HEAD_BYTES and head.boundary is None and not head.traceparent
         if key and is_lasting and (length >= 0) == (http.content_length >= 0):
             head.key = key
             if length >= 0:

@@ -191,6 +191,14 @@ def test_forgotten_heads_are_read_anew() -> None:
     assert find(cache, raw)[0] is not first
 
 
+def test_heads_of_spans_do_not_push_out_those_that_repeat() -> None:
+    cache = HeadCache()
+    first, _ = find(cache, POST + b"\r\n")
+    for number in range(1, 3000):
+        find(cache, POST + b"traceparent: 00-%032x-%016x-01\r\n\r\n" % (number, number))
+    assert find(cache, POST + b"\r\n")[0] is first
+
+
 def test_the_cache_does_not_grow_without_end_and_keeps_no_long_heads() -> None:
     cache = HeadCache()
     first, _ = find(cache, POST + b"\r\n")
