@@ -46,10 +46,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "capture", "charged_tokens", "code", "dialect", "events",
-        "first_byte_at", "head_bytes", "is_early", "is_sent", "keep_alive", "lane", "model", "operation",
-        "queue_seconds", "request_id", "sent_at", "settles_later", "started_at", "status", "streams", "traceparent",
-        "usage", "usage_state",
+        "answer_bytes", "answer_lines", "attempts", "backend", "body_bytes", "capture", "charged_tokens", "code",
+        "dialect", "events", "first_byte_at", "head_bytes", "is_early", "is_sent", "keep_alive", "lane", "model",
+        "operation", "queue_seconds", "request_id", "sent_at", "settles_later", "started_at", "status", "streams",
+        "traceparent", "usage", "usage_state",
     )  # fmt: skip
 
     def __init__(self, request_id: bytes, started_at: float, dialect: str, operation: str) -> None:

@@ -30,7 +30,9 @@ _HEADER = struct.Struct("<II")
 class JournalRecord(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """What one request was and cost. Tokens are None when nobody counted them, never zero for absent.
 
-    XX"""
+    `usage_state` is exact, counted, partial, estimated or absent; `code` is a stable error code, empty when all went
+    well. `charged_tokens`: what budgets were charged, where that is not what was used.
+    """
 
     version: ClassVar[int] = 1
 
