@@ -182,8 +182,16 @@ async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.E
         async with trio.open_nursery() as nursery:
             nursery.start_soon(takeover.run, name="takeover")
             nursery.start_soon(publisher.run, name="publisher")
-            storage, state = takeover.ingestion.statistics, takeover.keeper.answer
-            await serve_control(settings, data_dir, drain=drain, log=log, storage=storage, state=state, offer=offer)
+            await serve_control(
+                settings,
+                data_dir,
+                drain=drain,
+                log=log,
+                storage=takeover.ingestion.statistics,
+                publisher=publisher.statistics,
+                state=takeover.keeper.answer,
+                offer=offer,
+            )
             nursery.cancel_scope.cancel(reason="served")
         with trio.move_on_after(_LAST_BATCHES_SECONDS):  # the workers have ended before: then nothing is missing
             await takeover.take_to_end()

@@ -18,7 +18,15 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from mrproxy.control.reports import STATES, HistogramReport, Silent, StorageReport, WorkerReport, backend_state
+from mrproxy.control.reports import (
+    STATES,
+    HistogramReport,
+    PublisherReport,
+    Silent,
+    StorageReport,
+    WorkerReport,
+    backend_state,
+)
 from mrproxy.control.status import Scene
 
 BREAKER_STATES = ("closed", "half_open", "open")
@@ -95,6 +103,8 @@ def _control_families(scene: Scene) -> Iterator[Metric]:
     yield CounterMetricFamily("mrproxy_journal_records_read", "Journal records read.", scene.records_read)
     if scene.storage is not None:
         yield from _storage(scene.storage)
+    if scene.publisher is not None:
+        yield from _publisher(scene.publisher)
     up = GaugeMetricFamily("mrproxy_worker_up", "Whether the worker answers on its socket.", labels=["worker"])
     for answer in scene.answers:
         up.add_metric([answer.worker], 0 if isinstance(answer, Silent) else 1)
@@ -114,6 +124,27 @@ def _storage(storage: StorageReport) -> Iterator[Metric]:
     )
     yield CounterMetricFamily(
         "mrproxy_journal_damaged_records", "Records that could not be read.", storage.damaged_records
+    )
+
+
+def _publisher(publisher: PublisherReport) -> Iterator[Metric]:
+    yield GaugeMetricFamily("mrproxy_publisher_up", "Whether changes come into force.", not publisher.problem)
+    yield CounterMetricFamily(
+        "mrproxy_changes_published", "The database's changes that are in force.", publisher.changes
+    )
+    yield GaugeMetricFamily(
+        "mrproxy_published_generation", "Generation of the snapshot published last.", publisher.generation
+    )
+    yield GaugeMetricFamily(
+        "mrproxy_published_timestamp_seconds", "When that was; 0: not since the start.", publisher.published_utc
+    )
+    yield GaugeMetricFamily(
+        "mrproxy_backend_keys_unreadable",
+        "Backends whose API keys cannot be decrypted.",
+        len(publisher.unreadable_backends),
+    )
+    yield GaugeMetricFamily(
+        "mrproxy_audit_log_whole", "Whether the audit log goes on from where it was.", publisher.is_audit_log_whole
     )
 
 

@@ -105,6 +105,27 @@ class StorageReport(Protocol):
     def problem(self) -> str: ...
 
 
+class PublisherReport(Protocol):
+    """Whether what is administered comes into force; `mrproxy.control.publisher.PublisherStatistics` is one.
+
+    `changes` is the database's counter that the snapshot of `generation` stands for. `unreadable_backends` are those
+    whose keys cannot be decrypted: they are asked without. `problem` is as in a StorageReport.
+    """
+
+    @property
+    def problem(self) -> str: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def changes(self) -> int: ...
+    @property
+    def published_utc(self) -> float: ...
+    @property
+    def unreadable_backends(self) -> tuple[str, ...]: ...
+    @property
+    def is_audit_log_whole(self) -> bool: ...
+
+
 # Ten seconds without reaching the end of the journal is an order of magnitude above one poll: it means that
 # records come faster than they are read, or that the disk does not answer.
 MAX_JOURNAL_LAG_SECONDS = 10.0
@@ -157,6 +178,21 @@ def warnings_of(storage: StorageReport | None) -> list[str]:
     if storage.lag_seconds > MAX_JOURNAL_LAG_SECONDS:
         behind = f"{storage.lag_seconds:.0f} s and about {storage.lag_records} records"
         warnings.append(f"the table of records is {behind} behind the journal")
+    return warnings
+
+
+def warnings_of_publisher(publisher: PublisherReport | None) -> list[str]:
+    """What is administered and is not, or not as it was meant, in force; and a log that somebody has changed."""
+    if publisher is None:
+        return []
+    warnings = []
+    if publisher.problem:
+        warnings.append(f"changes are not published: the database is {publisher.problem}")
+    if publisher.unreadable_backends:
+        names = ", ".join(publisher.unreadable_backends)
+        warnings.append(f"the API keys of backends cannot be decrypted, set them again: {names}")
+    if not publisher.is_audit_log_whole:
+        warnings.append("the audit log is not what it was: see `mrproxy audit verify`")
     return warnings
 
 

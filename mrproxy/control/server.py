@@ -23,7 +23,7 @@ from hypercorn.trio import serve
 from mrproxy.clock import Clock, utc_now
 from mrproxy.control.offer import Offer
 from mrproxy.control.records import ControlLog, Records
-from mrproxy.control.reports import StorageReport
+from mrproxy.control.reports import PublisherReport, StorageReport
 from mrproxy.control.responses import AnswerQuestion
 from mrproxy.control.routes import build_app
 from mrproxy.control.status import Scene
@@ -57,6 +57,7 @@ async def serve_control(
     drain: trio.Event,
     log: ControlLog,
     storage: Callable[[float], StorageReport] | None = None,
+    publisher: Callable[[], PublisherReport] | None = None,
     offer: Offer | None = None,
     state: AnswerQuestion | None = None,
     exit_hard: Callable[[int], object] = os._exit,
@@ -66,8 +67,9 @@ async def serve_control(
     """Serve on `data_dir/run/control.sock` until `drain`; `started()` once it accepts.
 
     Raises AlreadyServed or OSError before `started()`. When this returns, nothing of it runs, the socket is gone, and
-    the journal is read to its end. `storage(now)` says how the database does, where there is one. `offer`: what is
-    served beside status and metrics. `state` answers what workers ask of the database.
+    the journal is read to its end. `storage(now)` says how the database does, where there is one, and `publisher()`
+    what of it is in force. `offer`: what is served beside status and metrics. `state` answers what workers ask of the
+    database.
     """
     run_directory = data_dir / "run"
     run_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,7 +82,9 @@ async def serve_control(
         answers = await workers.ask()
         now = trio.current_time()
         stored = storage(now) if storage is not None else None
-        return Scene(release, now - started_at, answers, records.lag(now), records.records_read, stored, clock())
+        age_seconds, lag, count = now - started_at, records.lag(now), records.records_read
+        published = publisher() if publisher is not None else None
+        return Scene(release, age_seconds, answers, lag, count, stored, clock(), published)
 
     app = build_app(observe, drain, offer, workers.tell, state)
     with open_control_socket(run_directory / SOCKET_NAME) as listener:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from mrproxy.control.reports import (
     BackendReport,
     JournalLag,
+    PublisherReport,
     Silent,
     StorageReport,
     WorkerReport,
@@ -22,6 +23,7 @@ from mrproxy.control.reports import (
     losses_of,
     reasons_not_ready,
     warnings_of,
+    warnings_of_publisher,
 )
 
 SERVICE = "mrproxy"
@@ -80,6 +82,17 @@ class StorageStatus(TypedDict):
     problem: str | None
 
 
+class PublisherStatus(TypedDict):
+    """What of the administration is in force, since when, and what is wrong; `problem` is a word."""
+
+    problem: str | None
+    generation: int
+    changes: int
+    published_utc: str | None
+    unreadable_backends: list[str]
+    is_audit_log_whole: bool
+
+
 class QueueStatus(TypedDict):
     """As MindRouter counts: `total` is who waits and who is served. The mean is since the workers began."""
 
@@ -111,11 +124,15 @@ class Status(TypedDict):
     queue: QueueStatus
     journal: JournalStatus
     storage: StorageStatus | None
+    publisher: PublisherStatus | None
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything the control plane knows at one moment; the views are functions of it. `storage`: if there is any."""
+    """Everything the control plane knows at one moment; the views are functions of it.
+
+    `storage` and `publisher`: where there is a database.
+    """
 
     version: str
     uptime_seconds: float
@@ -124,6 +141,7 @@ class Scene:
     records_read: int
     storage: StorageReport | None = None
     now_utc: float = 0.0
+    publisher: PublisherReport | None = None
 
 
 def summarize(scene: Scene) -> Status:
@@ -134,11 +152,15 @@ def summarize(scene: Scene) -> Status:
     return {
         "service": SERVICE,
         "version": scene.version,
-        "timestamp": datetime.fromtimestamp(round(scene.now_utc, 3), UTC).isoformat(),
+        "timestamp": moment(scene.now_utc),
         "uptime_seconds": round(scene.uptime_seconds, 1),
         "ready": not reasons,
         "reasons": reasons,
-        "warnings": [*warnings_of(scene.storage), *losses_of(scene.answers)],
+        "warnings": [
+            *warnings_of(scene.storage),
+            *warnings_of_publisher(scene.publisher),
+            *losses_of(scene.answers),
+        ],
         "in_flight": _sum_gauge(reports, "in_flight"),
         "waiting": _sum_gauge(reports, "waiting"),
         "connections": _sum_gauge(reports, "connections"),
@@ -148,6 +170,7 @@ def summarize(scene: Scene) -> Status:
         "queue": queue_status(reports),
         "journal": {"lag_bytes": scene.lag.bytes, "lag_seconds": round(scene.lag.seconds, 3)},
         "storage": storage_status(scene.storage) if scene.storage is not None else None,
+        "publisher": publisher_status(scene.publisher) if scene.publisher is not None else None,
     }
 
 
@@ -171,6 +194,21 @@ def storage_status(storage: StorageReport) -> StorageStatus:
         "lag_seconds": round(storage.lag_seconds, 3),
         "problem": storage.problem or None,
     }
+
+
+def publisher_status(publisher: PublisherReport) -> PublisherStatus:
+    return {
+        "problem": publisher.problem or None,
+        "generation": publisher.generation,
+        "changes": publisher.changes,
+        "published_utc": moment(publisher.published_utc) if publisher.published_utc else None,
+        "unreadable_backends": list(publisher.unreadable_backends),
+        "is_audit_log_whole": publisher.is_audit_log_whole,
+    }
+
+
+def moment(utc: float) -> str:
+    return datetime.fromtimestamp(round(utc, 3), UTC).isoformat()
 
 
 def worker_status(answer: WorkerReport | Silent) -> WorkerStatus:

@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from mrproxy.control.metrics import cumulate, render_metrics
+from mrproxy.control.publisher import PublisherStatistics
 from mrproxy.control.reports import HistogramReport, JournalLag, Silent, WorkerReport, decode_report
 from mrproxy.control.status import Scene
 from mrproxy.counters import Counters
@@ -60,6 +61,18 @@ def test_the_lag_of_the_database_is_exported_and_whether_it_answers() -> None:
     assert [found[(f"mrproxy_{name}",)] for name in names] == [0, 70, 1000, 4, 12.5]
     assert samples(replace(SCENE, storage=replace(STORAGE, problem="")))["mrproxy_database_up",] == 1
     assert ("mrproxy_database_up",) not in samples(replace(SCENE, storage=None))
+
+
+def test_whether_what_is_administered_is_in_force_is_exported() -> None:
+    publisher = PublisherStatistics("", 7, 41, 1_800_000_000.5, ("gpu-a", "gpu-b"), True)
+    found = samples(replace(SCENE, publisher=publisher))
+    names = ("publisher_up", "changes_published_total", "published_generation", "published_timestamp_seconds")
+    assert [found[(f"mrproxy_{name}",)] for name in names] == [1, 41, 7, 1_800_000_000.5]
+    assert (found["mrproxy_backend_keys_unreadable",], found["mrproxy_audit_log_whole",]) == (2, 1)
+    broken = replace(publisher, problem="unavailable", is_audit_log_whole=False)
+    found = samples(replace(SCENE, publisher=broken))
+    assert (found["mrproxy_publisher_up",], found["mrproxy_audit_log_whole",]) == (0, 0)
+    assert ("mrproxy_publisher_up",) not in samples(SCENE)
 
 
 def test_two_workers_keep_their_counts_apart() -> None:

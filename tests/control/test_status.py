@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mrproxy.control.publisher import PublisherStatistics
 from mrproxy.control.reports import JournalLag, Silent, WorkerReport, decode_report
 from mrproxy.control.status import Scene, summarize, without_userinfo
 from mrproxy.storage.ingest import IngestStatistics
@@ -73,6 +74,35 @@ def test_a_database_that_lags_or_fails_is_a_warning_and_leaves_the_gateway_ready
         "the table of records is 12 s and about 4 records behind the journal",
     ]
     assert status["storage"] == {"lag_bytes": 1000, "lag_records": 4, "lag_seconds": 12.5, "problem": "full"}
+
+
+def test_what_is_administered_and_not_in_force_is_a_warning_and_leaves_the_gateway_ready() -> None:
+    publisher = PublisherStatistics("unavailable", 7, 41, 1_800_000_000.25, ("gpu-a",), False)
+    database = IngestStatistics(70, 0, 0, 0.0, 0, 0, "")
+    status = summarize(replace(SCENE, storage=database, publisher=publisher))
+    assert (status["ready"], status["warnings"]) == (
+        True,
+        [
+            "changes are not published: the database is unavailable",
+            "the API keys of backends cannot be decrypted, set them again: gpu-a",
+            "the audit log is not what it was: see `mrproxy audit verify`",
+        ],
+    )
+    assert status["publisher"] == {
+        "problem": "unavailable",
+        "generation": 7,
+        "changes": 41,
+        "published_utc": "2027-01-15T08:00:00.250000+00:00",
+        "unreadable_backends": ["gpu-a"],
+        "is_audit_log_whole": False,
+    }
+
+
+def test_a_publisher_without_problems_is_no_warning() -> None:
+    publisher = PublisherStatistics("", 0, 0, 0.0, (), True)
+    status = summarize(replace(SCENE, storage=IngestStatistics(0, 0, 0, 0.0, 0, 0, ""), publisher=publisher))
+    assert (status["warnings"], status["publisher"] and status["publisher"]["published_utc"]) == ([], None)
+    assert summarize(SCENE)["publisher"] is None
 
 
 def test_without_a_database_the_gateway_is_ready_with_a_warning() -> None:
