@@ -28,13 +28,14 @@ _ESTIMATED = "input_tokens is an estimate: no engine of this model could be aske
 async def answer_count(client: Client, request: Request, exchange: Exchange, stages: Stages) -> tuple[bytes, bytes]:
     """The document, and header lines for it. Raises ClientError and Departed."""
     chat = decode_count_tokens(request.body)
+    await client.fiber.become_task()  # before there is looked for room: what was free then may be gone later
     pool = stages.registry.find(Operation.CHAT, request.model)
     now = stages.poller.now
     for backend in pool.backends if pool is not None else ():
         if backend.is_routable(now) and backend.tokenizer.has_room:
             sent = _sent(backend, chat, request, exchange)
             if sent is not None and is_askable(sent, may_ask_again=False):
-                tokens = await _asked(client, backend, sent)
+                tokens = await _asked(backend, sent)
                 if tokens is not None:
                     return encode_count(tokens), b""
                 break  # another one would keep the caller waiting once more
@@ -54,8 +55,7 @@ def _sent(backend: Backend, chat: ChatRequest, request: Request, exchange: Excha
     return Sent(backend.kind, made.path.decode(), made.body)
 
 
-async def _asked(client: Client, backend: Backend, sent: Sent) -> int | None:
-    await client.fiber.become_task()
+async def _asked(backend: Backend, sent: Sent) -> int | None:
     answered = trio.Event()
     tokens: int | None = None
 

@@ -11,7 +11,7 @@ from mrproxy.config import Backend
 from mrproxy.upstream import tokenizer
 from tests.fakes.behaviours import answer_status, hang, reset, sized
 from tests.fakes.caller import Answer, request
-from tests.fakes.gateway import Gateway, run_gateway
+from tests.fakes.gateway import Gateway, run_gateway, wait_until
 from tests.fakes.loop_engine import Behaviour, Turn, run_engine
 
 pytestmark = pytest.mark.slow
@@ -110,6 +110,21 @@ async def test_a_burst_is_estimated(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
         check_estimate(await count(gateway))
         assert not engine.turns
+
+
+async def test_who_comes_in_the_same_moment_finds_no_more_room_than_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "MAX_ASKING", 1)
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        engine.behaviour = says(render={"token_ids": [1, 2, 3]})
+        callers = [await gateway.connect() for _ in range(5)]
+        await wait_until(lambda: len(gateway.door.clients) == 5)
+        asked = request("/v1/messages/count_tokens", json.dumps({"model": "m", "messages": HELLO}).encode())
+        for caller in callers:
+            caller.stream.socket._sock.send(asked)  # type: ignore[attr-defined]  # all before any is looked at
+        answers = [await caller.read_answer() for caller in callers]
+        assert sum("warning" not in got.headers for got in answers) == len(engine.turns) == 1
 
 
 async def test_a_mistake_is_the_callers(tmp_path: Path) -> None:
