@@ -122,23 +122,24 @@ async def pull(job: PullJob, engine: Engine) -> None:
             async with client.stream("POST", "/api/pull", json=named(job.model) | {"stream": True}) as response:
                 if response.status_code != 200:
                     raise PullFailed(f"Ollama answered with status {response.status_code}")
-                async for text in response.aiter_lines():
-                    take_line(job, text)
+                # To its end, also behind an error: httpx's generators cannot be left half-way without a warning.
+                errors = [error async for text in response.aiter_lines() if (error := take_line(job, text))]
     except (httpx.HTTPError, OSError) as exc:
         raise PullFailed(f"Ollama cannot be reached ({type(exc).__name__})") from exc
+    if errors:
+        raise PullFailed(f"Ollama said: {errors[0][:500]}")
     if job.progress.status != "success":
         raise PullFailed("Ollama ended before the model was there")
 
 
-def take_line(job: PullJob, text: str) -> None:
-    """What is no line of Ollama's is passed over. Raises PullFailed for an error."""
+def take_line(job: PullJob, text: str) -> str:
+    """The error that it says, if any. What is no line of Ollama's is passed over."""
     try:
         line = msgspec.json.decode(text, type=Line)
     except msgspec.DecodeError:
-        return
-    if line.error:
-        raise PullFailed(f"Ollama said: {line.error[:500]}")
+        return ""
     job.progress = Progress(status=line.status, digest=line.digest, total=line.total, completed=line.completed)
+    return line.error
 
 
 async def delete_model(engine: Engine, model: str) -> None:

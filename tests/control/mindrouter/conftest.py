@@ -9,6 +9,7 @@ import pytest
 from quart.typing import TestClientProtocol
 
 from mrproxy.control.api.actor import Actor, ActorKind
+from mrproxy.control.api.endpoint import Api
 from mrproxy.control.api.idempotency import carry_out
 from mrproxy.control.mindrouter.table import mindrouter_apis
 from mrproxy.control.permissions import Role
@@ -84,6 +85,9 @@ class Desk:
         assert store is not None
         return await store.transact(run)
 
+    def apis(self) -> tuple[Api, ...]:
+        return mindrouter_apis(lambda: NOW)
+
     def be(self, *roles: Role, user_id: int = 10**6) -> None:
         self.house.actor = Actor(kind=ActorKind.USER, name="somebody", user_id=user_id, roles=frozenset(roles))
 
@@ -98,7 +102,8 @@ async def desk(home: House) -> AsyncIterator[Desk]:
         return found.answers
 
     home.plane = replace(home.plane, configured=lambda: CONFIGURED, observe=observe, tell=tell)
-    found.client = home.serve(*mindrouter_apis(lambda: NOW), carry_out=carry_out)
+    found.client = home.serve(*found.apis(), carry_out=carry_out)
     await found.do(seed_groups, NOW)
+    found.client.app.config["BACKGROUND_TASK_SHUTDOWN_TIMEOUT"] = 0.01
     async with found.client.app.test_app():  # for its nursery
         yield found
