@@ -46,8 +46,14 @@ class Entry:
             true_tokens = (prompt_tokens or 0) + (completion_tokens or 0)
             if true_tokens < 0:  # a backend's nonsense must not be a gift
                 true_tokens = 0
-        for account in accounts:
-            account.settle(reserved, true_tokens)
+        given_back = reserved - true_tokens
+        for account in accounts:  # `Account.settle`, in place: it stands on the path of every request
+            account.in_flight -= 1
+            account.reserved_tokens -= reserved
+            account.spent_tokens += true_tokens
+            bucket = account.tokens
+            if bucket is not None:
+                bucket.level += given_back
         return true_tokens
 
     def refund(self) -> None:
@@ -71,6 +77,24 @@ class Entry:
     def __exit__(self, *_: object) -> None:
         if self._accounts:
             self.refund()
+
+
+class SharedEntry(Entry):
+    """Of accounts that note what happens to them (`sharing.py`)."""
+
+    __slots__ = ()
+
+    def settle(self, prompt_tokens: int | None, completion_tokens: int | None) -> int:
+        accounts, self._accounts = self._accounts, ()
+        if not accounts:
+            return 0
+        true_tokens = _true_tokens(prompt_tokens, completion_tokens, self.reserved_tokens)
+        for account in accounts:
+            account.settle(self.reserved_tokens, true_tokens)
+        return true_tokens
+
+    def _again(self, accounts: tuple[Account, ...]) -> Entry:
+        return SharedEntry(accounts, self.reserved_tokens)
 
 
 class WeightedEntry(Entry):

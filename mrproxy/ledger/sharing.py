@@ -11,7 +11,7 @@ Read next: `mrproxy/link/shares.py`, the messages.
 
 from mrproxy.errors import Refused
 from mrproxy.ledger.accounts import Account, Owner
-from mrproxy.ledger.entry import Entry
+from mrproxy.ledger.entry import Entry, SharedEntry
 from mrproxy.ledger.ledger import Caller, Ledger
 from mrproxy.ledger.sums import Sums
 from mrproxy.link.shares import NOTHING, Bundle, Parcel, Report, Share
@@ -90,6 +90,8 @@ class SharedLedger(Ledger):
 
     def open_entry(self, caller: Caller, estimated_tokens: int, now: float, model: str = "") -> Entry:
         entry = super().open_entry(caller, estimated_tokens, now, model)
+        if type(entry) is Entry:
+            entry = SharedEntry(self._shared(caller), estimated_tokens)
         for account in self._shared(caller):
             account.held_tokens += estimated_tokens
             self._touched.add(account)
