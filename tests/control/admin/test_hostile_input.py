@@ -132,8 +132,9 @@ async def test_an_error_names_no_statement_and_no_file(desk: Desk) -> None:
 
 
 def test_numbers_fit_their_columns() -> None:
-    """What a body may hold at most is what a database can: 64 bits."""
-    for name, kind in BODIES.items():
+    """What a body of ours may hold at most is what a database can: 64 bits. Of other systems' storage checks it."""
+    ours = {name: kind for name, kind in BODIES.items() if "/admin/api/v1" in name}
+    for name, kind in ours.items():
         for field in msgspec.structs.fields(kind):
             body = json.dumps({field.name: 2**63}).encode()
             status = status_of(decode_body, body, kind)
