@@ -111,12 +111,20 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """Rows with their numbers, and those of the users, keys and backends that they name."""
+    """Rows with their numbers, and those of the users, backends and keys that they name."""
 
     rows: list[tuple[int, Row]]
     users: dict[str, int]
     backends: dict[str, int]
     keys: dict[str, int]
+
+
+class Configured(msgspec.Struct, frozen=True):
+    """Names that have a number without a row."""
+
+    users: frozenset[str]
+    backends: frozenset[str]
+    keys: frozenset[str]
 
 
 async def search_history(call: Call[None, HistoryQuery]) -> Answer:
@@ -134,7 +142,8 @@ async def search_history(call: Call[None, HistoryQuery]) -> Answer:
         total = await call.read(count_records, wanted)
         is_all = total < COUNTED_RECORDS
     found = await call.read(with_numbers, rows[query.skip : query.skip + query.limit])
-    results = [request_shown(call, found, number, row) for number, row in found.rows]
+    configured = configured_names(call)
+    results = [RequestShown(**plain_of(configured, found, number, row)) for number, row in found.rows]
     return Answer(
         value=HistoryShown(total=total, total_is_exact=is_all, skip=query.skip, limit=query.limit, results=results)
     )
@@ -148,7 +157,8 @@ async def show_request(call: Call[None, None]) -> Answer:
         raise not_found("Request")
     found = await call.read(with_numbers, [(number, row)])
     bodies = await call.read(read_bodies, place_of(row))
-    request = details_of(call, found, number, row, Asked() if bodies is None else read_request(bodies.request))
+    asked = Asked() if bodies is None else read_request(bodies.request)
+    request = details_of(configured_names(call), found, number, row, asked)
     return Answer(value=Details(request=request, response=answer_of(bodies)))
 
 
@@ -191,17 +201,21 @@ async def with_numbers(connection: AsyncConnection, rows: list[tuple[int, Row]])
     )
 
 
-def request_shown(call: Call[Any, Any], found: Found, number: int, row: Row) -> RequestShown:
-    return RequestShown(**plain_of(call, found, number, row))
+def configured_names(call: Call[Any, Any]) -> Configured:
+    found = call.plane.configured()
+    return Configured(
+        frozenset(each.name for each in found.users),
+        frozenset(each.name for each in found.backends),
+        frozenset(each.id for each in found.keys),
+    )
 
 
-def plain_of(call: Call[Any, Any], found: Found, number: int, row: Row) -> dict[str, Any]:
+def plain_of(configured: Configured, found: Found, number: int, row: Row) -> dict[str, Any]:
     fields: dict[str, Any] = dict(zip(FIELDS, row, strict=True))
-    configured = call.plane.configured()
     return {
         "id": number,
         "request_uuid": fields["request_id"],
-        "user_id": known(fields["user"], found.users, {each.name for each in configured.users}),
+        "user_id": known(fields["user"], found.users, configured.users),
         "endpoint": f"{fields['dialect']}/{fields['operation']}",
         "model": fields["model"],
         "status": outcome_of(fields["status"], fields["code"]),
@@ -210,22 +224,22 @@ def plain_of(call: Call[Any, Any], found: Found, number: int, row: Row) -> dict[
         "completion_tokens": fields["completion_tokens"],
         "total_time_ms": round(fields["total_seconds"] * 1000),
         "created_at": iso_at(fields["started_utc"]),
-        "backend_id": known(fields["backend"], found.backends, {each.name for each in configured.backends}),
+        "backend_id": known(fields["backend"], found.backends, configured.backends),
     }
 
 
-def known(name: str, managed: dict[str, int], configured: set[str]) -> int | None:
+def known(name: str, managed: dict[str, int], configured: frozenset[str]) -> int | None:
     return managed.get(name, configured_number(name) if name in configured else None)
 
 
-def details_of(call: Call[Any, Any], found: Found, number: int, row: Row, asked: Asked) -> RequestDetails:
+def details_of(configured: Configured, found: Found, number: int, row: Row, asked: Asked) -> RequestDetails:
     fields: dict[str, Any] = dict(zip(FIELDS, row, strict=True))
     begun, queue_seconds, seconds = fields["started_utc"], fields["queue_seconds"], fields["total_seconds"]
     counted = [each for each in (fields["prompt_tokens"], fields["completion_tokens"]) if each is not None]
     return RequestDetails(
-        **plain_of(call, found, number, row),
+        **plain_of(configured, found, number, row),
         **msgspec.structs.asdict(asked),
-        api_key_id=known(fields["key_id"], found.keys, {each.id for each in call.plane.configured().keys}),
+        api_key_id=known(fields["key_id"], found.keys, configured.keys),
         modality=fields["operation"],
         queued_at=iso_at(begun),
         started_at=iso_at(begun + queue_seconds),
