@@ -154,6 +154,15 @@ async def test_a_connection_that_control_closed_while_idle_is_replaced_unseen(tm
         assert len(control.asked) == 3
 
 
+@pytest.mark.parametrize(("method", "count"), [("POST", 1), ("PATCH", 1), ("PUT", 2), ("DELETE", 2)])
+async def test_what_control_may_have_done_already_is_not_said_again(tmp_path, method: str, count: int):
+    async with controlled(tmp_path, OK, HANG_UP, HANG_UP) as (gateway, control):
+        assert (await get(gateway)).status == 200
+        answer = await get(gateway, "/v0/keys", method=method, body=b"{}")
+        assert (answer.status, answer.json["error"]["code"]) == (503, "control_unavailable")
+        assert len(control.asked) == 1 + count
+
+
 async def test_a_websocket_becomes_a_tunnel_in_both_directions(tmp_path):
     upgraded = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nfirst"
     async with controlled(tmp_path, upgraded) as (gateway, control):
