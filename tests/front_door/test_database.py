@@ -1,15 +1,19 @@
 """Whatever the database does, requests are served; what they were is in its tables once it is well again."""
 
+import json
 import os
 import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import trio
 
+from mrproxy.link.capture import capture_segments
 from mrproxy.storage.migrate import migrate
 from tests.fakes.postgres import PostgresServer, postgres_server, postgres_url
 from tests.front_door.gateway import (
@@ -193,3 +197,29 @@ def test_nobody_notices_that_the_database_server_was_away(
         wait_until_stored(gateway)
         assert stored(gateway, postgres_url) == len(gateway.records()) >= load.answered
     assert "correct horse" not in gateway.child.output()
+
+
+def test_what_was_asked_and_answered_is_shown_with_its_record_and_gone_from_disk(config: str, tmp_path: Path) -> None:
+    with run_gateway(tmp_path, config, options=["--capture-bodies"]) as gateway:
+        request_id = gateway.ask("POST", "/v1/chat/completions", CHAT).headers["x-request-id"]
+        found = eventually(lambda: details(gateway, request_id), "the bodies do not come into the database")
+        assert json.loads(found["bodies"]["request"]["text"]) == CHAT
+        answer = json.loads(found["bodies"]["answer"]["text"])
+        assert answer["usage"]["completion_tokens"] == found["record"]["completion_tokens"] == 5
+        with owner(gateway) as client:
+            summed = client.get("/admin/api/v1/usage?by=user").json()
+        assert [(each["name"], each["completion_tokens"]) for each in summed["items"]] == [("ada", 5)]
+    assert [path.stat().st_size for path in capture_segments(gateway.data_dir / "journal")] in ([], [0])
+
+
+def owner(gateway: Gateway) -> httpx.Client:
+    """Who owns the data directory, and is asked for no key."""
+    transport = httpx.HTTPTransport(uds=str(gateway.data_dir / "run" / "control.sock"))
+    return httpx.Client(transport=transport, base_url="http://control")
+
+
+def details(gateway: Gateway, request_id: str) -> dict[str, Any] | None:
+    with owner(gateway) as client:
+        answer = client.get(f"/admin/api/v1/records/{request_id}")
+    found: dict[str, Any] = answer.json()
+    return found if answer.status_code == 200 and found["bodies"] is not None else None
