@@ -16,7 +16,9 @@ from mrproxy.cli.backend import backend as backend_group
 from mrproxy.cli.config import config as config_group
 from mrproxy.cli.database import db as db_group
 from mrproxy.cli.database import migrate
+from mrproxy.cli.doctor import doctor as doctor_command
 from mrproxy.cli.group import group as group_group
+from mrproxy.cli.init import init as init_command
 from mrproxy.cli.journal import journal as journal_group
 from mrproxy.cli.key import key as key_group
 from mrproxy.cli.log import log as log_command
@@ -63,7 +65,7 @@ def version() -> None:
     click.echo(f"mrproxy {version_of('mrproxy')}")
 
 
-SERVING = (serve_command, worker, control, migrate)
+SERVING = (init_command, serve_command, worker, control, migrate, doctor_command)
 PEOPLE = (user_group, group_group, key_group, quota_group, session_group)
 ENGINES = (backend_group, model_group)
 ACCOUNTS = (records_group, usage_command, journal_group, audit_group, db_group)

@@ -170,7 +170,9 @@ def show(
 @database_url_option
 @remote_options
 @filter_options
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True, help="Of the file."
+)
 @click.option("--output", type=click.File("wb", lazy=True), default="-", help="A file instead of standard output.")
 def export(
     config_file: Path | None,

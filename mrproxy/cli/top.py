@@ -11,11 +11,20 @@ from mrproxy.cli.options import json_option
 from mrproxy.cli.output import harmless, print_json, print_rows, shown
 from mrproxy.cli.top_view import Scene, Section, headline, sections
 
+EVERY = click.FloatRange(min=0.2, max=3600)
+
 
 @click.command()
 @gateway_options
 @click.option("--once", is_flag=True, help="Print it once and end, as on a pipe.")
-@click.option("--every", "every_seconds", type=click.FloatRange(min=0.2, max=3600), default=1.0, show_default=True)
+@click.option(
+    "--every",
+    "every_seconds",
+    type=click.FloatRange(min=0.2, max=3600),
+    default=1.0,
+    show_default=True,
+    help="Seconds.",
+)
 @json_option
 def top(api: Api, once: bool, every_seconds: float, as_json: bool) -> None:
     """Watch callers, models, backends and the queue, until Ctrl-C.

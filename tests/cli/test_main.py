@@ -20,8 +20,8 @@ def test_help_shows_how_to_start_and_hides_internal_commands():
     assert "mrproxy serve --backend vllm=http://127.0.0.1:9001" in result.output
     listed = result.output.split("Commands:")[1].split("Settings come from")[0]
     assert [line.split()[0] for line in listed.strip().splitlines()] == [
-        "audit", "backend", "config", "db", "group", "journal", "key", "log", "migrate", "model", "quota", "records",
-        "serve", "session", "status", "top", "usage", "user", "version", "whoami"
+        "audit", "backend", "config", "db", "doctor", "group", "init", "journal", "key", "log", "migrate", "model",
+        "quota", "records", "serve", "session", "status", "top", "usage", "user", "version", "whoami"
     ]  # fmt: skip
 
 
