@@ -192,6 +192,27 @@ LLMLB: dict[str, Expected] = {
     "POST /endpoints/{id}/test": CHANGE_BACKENDS,
     "POST /endpoints/{id}/sync": CHANGE_BACKENDS,
     "GET /endpoints/{id}/models": READ_BACKENDS,
+    "GET /dashboard/nodes": READ_BACKENDS,
+    "GET /dashboard/runtimes": READ_BACKENDS,
+    "GET /dashboard/endpoints": READ_BACKENDS,
+    "GET /dashboard/stats": READ_QUEUE,
+    "GET /dashboard/request-history": READ_QUEUE,
+    "GET /dashboard/overview": READ_QUEUE,
+    "GET /dashboard/metrics/{id}": READ_QUEUE,
+    "GET /metrics/summary": READ_QUEUE,
+    "GET /metrics/cloud": READ_QUEUE,
+    "GET /dashboard/stats/tokens": READ_QUEUE,
+    "GET /dashboard/stats/tokens/daily": READ_QUEUE,
+    "GET /dashboard/stats/tokens/monthly": READ_QUEUE,
+    "GET /dashboard/request-responses": READ_LOGS,
+    "GET /dashboard/request-responses/export": READ_LOGS,
+    "GET /dashboard/request-responses/{id:path}": READ_LOGS,
+    "GET /dashboard/logs/router": READ_LOGS,
+    "GET /dashboard/logs/lb": READ_LOGS,
+    "GET /dashboard/audit-logs": READ_LOGS,
+    "GET /dashboard/audit-logs/stats": READ_LOGS,
+    "POST /dashboard/audit-logs/verify": READ_LOGS,
+    "GET /system": EVERYBODY,
 }
 
 
@@ -206,7 +227,8 @@ EXPECTED: dict[tuple[str, str], Expected] = {
     **below("/api/auth", AUTH),
     **below("/api/admin", MINDROUTER),
     **below("/api/cluster", CLUSTER),
-    **below("/v0", LLMLB),
+    **below("/v0", LLMLB | {"GET /version": EVERYBODY}),
+    ("GET", "/metrics/cloud"): EVERYBODY,
     **below("/api", LLMLB),
 }
 # While a new password is due, whatever the role.

@@ -32,7 +32,7 @@ class Desk:
 
     async def ask(self, method: str, path: str, body: object = None) -> Any:
         options: dict[str, Any] = {} if body is None else {"json": body}
-        return await self.client.open(path if path.startswith("/metrics") else f"/v0{path}", method=method, **options)
+        return await self.client.open(path if path == "/metrics/cloud" else f"/v0{path}", method=method, **options)
 
     async def status(self, method: str, path: str, body: object = None) -> int:
         return int((await self.ask(method, path, body)).status_code)
