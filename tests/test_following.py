@@ -51,7 +51,7 @@ def test_without_a_snapshot_there_is_no_start(tmp_path: Path) -> None:
 
 async def test_others_run_while_a_large_one_is_taken_over_and_freed(tmp_path: Path) -> None:
     follower = Follower(tmp_path / "snapshot.json")
-    write(follower.path, snapshot(1, keys=5000))
+    write(follower.path, snapshot(1, keys=10_000))
     turns = 0
 
     async def count_turns() -> None:
@@ -64,7 +64,7 @@ async def test_others_run_while_a_large_one_is_taken_over_and_freed(tmp_path: Pa
         nursery.start_soon(count_turns)
         found = await follower.look()
         assert found is not None
-        assert found.key_count == 5000
+        assert found.key_count == 10_000
         assert turns > 5
         turns = 0
         await free(catalogue_from(snapshot(1)))

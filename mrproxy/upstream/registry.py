@@ -29,7 +29,7 @@ _RESTART_SECONDS = (0.1, 10.0)
 _FEW_BACKENDS = 64
 _REBUILD_SECONDS = 0.25
 # Probes begin one after the other: of a thousand at once each would be late, and everybody else would wait for all.
-_PROBE_SPACING_SECONDS = 0.002
+_PROBE_SPACING_SECONDS = 0.001
 _SWEPT_AT_ONCE = 100
 
 
