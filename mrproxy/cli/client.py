@@ -22,6 +22,7 @@ from uuid import uuid4
 import click
 import msgspec
 
+from mrproxy.cli.output import harmless
 from mrproxy.provision import DataDirectory
 
 PREFIX = "/admin/api/v1"
@@ -41,6 +42,9 @@ class Unreachable(click.ClickException):
 
     exit_code = 3
 
+    def __init__(self, message: str) -> None:
+        super().__init__(harmless(message))
+
 
 class Refused(click.ClickException):
     """The gateway's own words. `code` is the last part of the problem's type."""
@@ -48,7 +52,7 @@ class Refused(click.ClickException):
     exit_code = 1
 
     def __init__(self, message: str, status: int, code: str = "", lines: tuple[str, ...] = ()) -> None:
-        super().__init__("\n  ".join((message, *lines)))
+        super().__init__(harmless("\n  ".join((message, *lines))))
         self.status = status
         self.code = code
 

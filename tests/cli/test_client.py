@@ -79,6 +79,17 @@ def test_a_problem_is_said_with_what_is_wrong_where(there):
     assert (caught.value.code, caught.value.status, caught.value.exit_code) == ("invalid", 422, 1)
 
 
+def test_what_is_said_there_does_not_steer_the_terminal_here(there):
+    there.answers["GET /x"] = [
+        problem(404, "not-found", "There is nothing here", "No \x1b[2J\u202e."),
+        Answer(503, {"error": {"message": "\x9b2J"}}),
+    ]
+    assert (
+        refusal_of(api_of(there)) == "There is nothing here: No \N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}."
+    )
+    assert "\x9b" not in refusal_of(api_of(there))
+
+
 def test_who_sent_no_key_is_told_how_and_who_may_not_how_to_find_out(there):
     there.answers["GET /x"] = problem(401, "not-authenticated", "Who you are is not known", "Sign in.")
     assert "use --key-file, or MRPROXY_KEY" in refusal_of(api_of(there, key=""))
