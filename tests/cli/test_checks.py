@@ -25,6 +25,7 @@ from mrproxy.clock import utc_now
 from mrproxy.config import Settings
 from mrproxy.link.snapshot import Snapshot, write
 from mrproxy.provision import DataDirectory, open_data_directory, read_secret
+from tests.fakes.certificate import make_certificate
 
 OK, WARNING, ERROR = Level.OK, Level.WARNING, Level.ERROR
 DAY = 86_400.0
@@ -116,6 +117,14 @@ def test_a_low_limit_of_open_files_is_a_warning():
 )
 def test_a_certificate_is_judged_by_its_dates(begins, ends, level):
     assert judge_dates("TLS", begins * DAY, ends * DAY, 45 * DAY).level is level
+
+
+@pytest.mark.parametrize(("days", "level"), [(36_500, OK), (1, ERROR)])
+def test_the_certificate_that_clients_get_is_read(tmp_path, days, level):
+    cert, key = map(str, make_certificate(tmp_path, days=days))
+    (found,) = check_tls(replace(Settings(), tls_cert=cert, tls_key=key), utc_now())
+    assert (found.level, "good until" in found.detail) == (level, True)
+    assert check_tls(replace(Settings(), tls_cert=cert), utc_now())[0].level is ERROR
 
 
 def test_a_certificate_that_is_none_is_an_error(tmp_path):

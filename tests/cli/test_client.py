@@ -10,6 +10,7 @@ import pytest
 from mrproxy.cli.client import Api, Place, Refused, Unreachable, one
 from mrproxy.provision import DataDirectory
 from tests.fakes.api_server import Answer, FakeApi, page, problem, run_api
+from tests.fakes.certificate import make_certificate
 
 KEY = "mr_very-secret"
 
@@ -152,6 +153,15 @@ def test_nobody_there_is_unreachable_and_says_what_to_do(tmp_path: Path):
 def test_tls_to_a_server_without_is_a_sentence(there):
     url = there.url.replace("http:", "https:")
     assert "no gateway answers at https://" in refusal_of(Api(Place(5, url=url, key=KEY)))
+
+
+def test_a_certificate_is_believed_if_it_is_trusted(tmp_path, monkeypatch):
+    certificate = make_certificate(tmp_path)
+    with run_api(FakeApi({"GET /x": {"a": 1}}), certificate=certificate) as there:
+        assert "certificate verify failed" in refusal_of(api_of(there))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        assert api_of(there).get("/x") == {"a": 1}
+    assert len(there.asked) == 1
 
 
 def test_an_export_comes_in_pieces_and_one_that_breaks_off_is_an_error(there):

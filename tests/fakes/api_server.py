@@ -6,9 +6,10 @@ given one after the other. `asked` has every request.
 
 import json
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -71,8 +72,10 @@ def page(*items: Any, cursor: str | None = None) -> dict[str, Any]:
 
 
 @contextmanager
-def run_api(api: FakeApi, socket_path: Path | None = None) -> Iterator[FakeApi]:
-    """On this Unix socket; otherwise on a free port, and `url` says where."""
+def run_api(
+    api: FakeApi, socket_path: Path | None = None, certificate: tuple[Path, Path] | None = None
+) -> Iterator[FakeApi]:
+    """On this Unix socket; otherwise on a free port, with TLS if there is a certificate, and `url` says where."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -103,6 +106,10 @@ def run_api(api: FakeApi, socket_path: Path | None = None) -> Iterator[FakeApi]:
             self.end_headers()
             self.wfile.write(body[: answer.cut])
 
+        def handle(self) -> None:
+            with suppress(OSError):  # a client that does not trust us leaves within the handshake
+                super().handle()
+
         def address_string(self) -> str:
             return "fake"
 
@@ -114,7 +121,12 @@ def run_api(api: FakeApi, socket_path: Path | None = None) -> Iterator[FakeApi]:
         server = socketserver.UnixStreamServer(str(socket_path), Handler)
     else:
         server = socketserver.TCPServer(("127.0.0.1", 0), Handler)
-        api.url = f"http://127.0.0.1:{server.server_address[1]}"
+        api.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}"
+        if certificate is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*certificate)
+            # The handshake belongs to whoever reads first, which is not the thread that accepts.
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

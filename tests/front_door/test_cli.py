@@ -170,6 +170,9 @@ def test_a_member_asks_for_more_and_sees_only_his_own(shell: Shell):
 
 def test_what_went_on_is_seen(shell: Shell):
     assert "engine\tvllm\troutable" in shell.here("status")
+    publisher = shell.json("status")["publisher"]
+    assert (publisher["problem"], publisher["is_audit_log_whole"], publisher["changes"] > 0) == (None, True, True)
+    assert "mrproxy_publisher_up 1.0" in shell.gateway.ask("GET", "/metrics").body.decode()
     assert shell.json("top")["status"]["ready"] is True
     assert "# callers that wait" in shell.here("top")
     assert any(entry["event"] == "reloaded" for entry in shell.json("log", "--component=worker w1"))
