@@ -65,6 +65,7 @@ from mrproxy.telemetry.log import Log, open_log
 from mrproxy.upstream.bulk import Bulk
 from mrproxy.upstream.pump import Relay
 from mrproxy.upstream.registry import Registry
+from mrproxy.upstream.rest import Rest
 from mrproxy.upstream.retry_budget import RetryBudget
 from mrproxy.upstream.shot import Shot
 
@@ -288,7 +289,7 @@ class Worker:
     def _source_crashed(self, source: Source, error: Exception) -> None:
         """A bug in the code of one socket's events: it ends that one."""
         self._crashed(type(source).__name__, error)
-        if isinstance(source, Relay | Shot | Bulk):
+        if isinstance(source, Relay | Shot | Bulk | Rest):
             source.crash()
         elif isinstance(source, Client):
             source.leave()

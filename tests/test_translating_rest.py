@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from mrproxy.upstream.rest import Rest
 from tests.fakes.behaviours import LAST_CHUNK, chunk
 from tests.fakes.caller import request
 from tests.fakes.gateway import Gateway, run_gateway, wait_until
@@ -106,6 +107,19 @@ async def test_an_engine_that_never_ends_its_body_loses_the_connection(tmp_path:
         (rest,) = gateway.backend().pump.relays
         rest.check(trio.current_time() + 60)
         assert not gateway.backend().pool.open_connections
+
+
+async def test_a_bug_in_reading_the_rest_ends_the_connection_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        lingering = Lingering(engine, "vllm")
+        await hear_all(gateway, "anthropic")
+        monkeypatch.setattr(Rest, "_has_ended", lambda rest, data: 1 / 0)
+        lingering.end()
+        await wait_until(lambda: gateway.log.events("unexpected error"))
+        assert not gateway.backend().pool.open_connections
+        gateway.expected_crashes = 1
 
 
 async def test_an_answer_in_http_1_0_ends_with_its_connection(tmp_path: Path) -> None:
