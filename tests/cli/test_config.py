@@ -32,3 +32,9 @@ def test_show_on_a_pipe_is_tab_separated():
 
 def test_docs_are_the_committed_page():
     assert CliRunner().invoke(main, ["config", "docs"]).output == markdown()
+
+
+def test_elsewhere_the_settings_in_force_are_asked_for(there, run):
+    item = {"name": "port", "value": 8000, "source": "default", "unit": "", "description": "TCP port"}
+    there.answers["GET /settings"] = {"items": [item]}
+    assert run("config", "show", url=there.url).stdout == "setting\tvalue\torigin\nport\t8000\tdefault\n"
