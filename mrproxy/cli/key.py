@@ -67,8 +67,8 @@ def key() -> None:
 @offline_option
 @mine_option
 @click.option("--name", help="For people; default: the user.")
-@click.option("--user", help="Whose key it is.")
-@click.option("--group", help="Without --user: a service key of this group. With it: the group of a new user.")
+@click.option("--user", help="Whose key it is; a user that is new is made.")
+@click.option("--group", help="Without --user: a service key of this group. With it: of a new user [other].")
 @kind_options
 @json_option
 def create(api: Api, offline: bool, mine: bool, as_json: bool, **fields: Any) -> None:
@@ -246,10 +246,8 @@ def prepare_owner(api: Api, body: dict[str, Any]) -> DataDirectory | None:
     except Refused as refusal:
         if refusal.status != 404:
             raise
-        if group is None:
-            raise Refused(f"There is no user {user!r}: name a --group, and it is made.", 404, "not-found") from refusal
-        owner = api.post("/users", {"name": user, "group": group})
-        click.echo(f"User {user} was made, in {group}.", err=True)
+        owner = api.post("/users", {"name": user, "group": group or "other"})
+        click.echo(f"User {user} was made, in {owner['group']}.", err=True)
     if owner["source"] == CONFIGURATION and api.place.directory is not None:
         return api.place.directory
     if group is not None and owner["group"] != group:

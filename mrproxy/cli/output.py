@@ -35,7 +35,11 @@ def print_one(entity: Mapping[str, object], *, as_json: bool) -> None:
     if as_json:
         print_json(entity)
         return
-    for name, value in readable(entity).items():
+    fields = readable(entity)
+    if sys.stdout.isatty():
+        print_table(({"field": name, "value": value} for name, value in fields.items()), ("field", "value"))
+        return
+    for name, value in fields.items():
         click.echo(f"{name}\t{harmless(shown(value))}")
 
 

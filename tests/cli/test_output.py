@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from mrproxy.cli.output import print_rows, shown
+from mrproxy.cli.output import print_one, print_rows, shown
 
 ROWS = [{"name": "[red]x[/red]", "share": 0.5, "hidden": 1}]
 
@@ -18,6 +18,29 @@ def test_a_terminal_gets_a_table_that_interprets_nothing(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     print_rows(ROWS, as_json=False, columns=("name", "share"))
     assert "[red]x[/red]" in capsys.readouterr().out
+
+
+ENTITY = {"name": "x\x1b[2J", "limits": {"token_budget": None, "budget_period": "monthly", "tokens_per_minute": 5}}
+
+
+def test_one_entity_is_a_line_for_each_field_and_shows_the_limits_that_are_set(capsys, monkeypatch):
+    print_one(ENTITY, as_json=False)
+    assert capsys.readouterr().out == "name\tx\N{REPLACEMENT CHARACTER}[2J\nlimits\ttokens_per_minute=5\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_one(ENTITY, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines][0] == ["field", "value"]
+    assert not any("\x1b[2J" in line for line in lines)
+
+
+def test_rows_that_cannot_be_had_have_no_head(capsys):
+    def refused():
+        raise LookupError
+        yield
+
+    with pytest.raises(LookupError):
+        print_rows(refused(), as_json=False, columns=("name",))
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
