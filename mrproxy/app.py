@@ -53,6 +53,7 @@ from mrproxy.link.catalogue import Catalogue
 from mrproxy.link.journal import Writer
 from mrproxy.link.snapshot import Snapshot, SnapshotError, read
 from mrproxy.link.spool import SpoolWriter
+from mrproxy.priority import ask_for_short_turns, give_way
 from mrproxy.provision import DataDirectory, open_data_directory, read_secret
 from mrproxy.scheduler.cost import CostModel
 from mrproxy.scheduler.fifo import Fifo
@@ -92,6 +93,7 @@ def run_worker(snapshot_path: Path, *, name: str, listen_fd: int, is_shared: boo
     log = opened_log(f"worker {name}", catalogue.head.settings, snapshot_path.parent)
     listener = socket.socket(fileno=listen_fd)
     listener.setblocking(False)
+    ask_for_short_turns()
     trio.run(Worker(name, follower, catalogue, listener, log, is_shared=is_shared).run)
 
 
@@ -99,7 +101,7 @@ def run_control(snapshot_path: Path, *, is_shared: bool = False) -> None:
     """The control plane's process. `is_shared`: there are several workers."""
     settings = read(snapshot_path).settings
     log = opened_log("control", settings, snapshot_path.parent)
-    os.nice(settings.control_nice)
+    give_way(settings.control_nice)
     trio.run(_control, settings, snapshot_path.parent, log, is_shared)
 
 
