@@ -29,7 +29,8 @@ def test_one_entity_is_a_line_for_each_field_and_shows_the_limits_that_are_set(c
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     print_one(ENTITY, as_json=False)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in lines][0] == ["field", "value"]
+    assert "field" in lines[0]
+    assert "value" in lines[0]
     assert not any("\x1b[2J" in line for line in lines)
 
 
