@@ -54,7 +54,7 @@ def ask(path: Path, method: str, target: str) -> bytes:
             response = connection.getresponse()
             body = response.read()
         except (OSError, HTTPException) as exc:
-            raise Unreachable(f"{path.name}: {reason_of(exc)}; does the gateway run? `mrproxy serve` starts it") from exc
+            raise Unreachable(f"{path.name}: {reason_of(exc)}; start a gateway with `mrproxy serve`") from exc
     if response.status != 200:
         raise click.ClickException(f"{path.name}: {response.status} {response.reason}")
     return body
