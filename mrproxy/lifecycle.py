@@ -106,6 +106,7 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
             return
         check_body_headers(client, head)
         body = await client.read_body(head)
+        caller = stages.identify_again(client, head, caller)
         exchange.body_bytes = len(body)
         if stages.captures is not None:
             exchange.capture = stages.open_capture(body, caller)

@@ -78,6 +78,10 @@ class Stages:
             client.address, _ = origin_of(client.peer_address, False, head.http.headers, trusted)
         return self.identity.identify(head.credential, client.address)
 
+    def identify_again(self, client: Client, head: Head, caller: Caller) -> Caller:
+        """When the body has come, in case that a snapshot came meanwhile: accounts and records are of one caller."""
+        return caller if self.identity.known.get(head.credential) is caller else self.identify(client, head)
+
     def open_exchange(self, head: Head, now: float) -> Exchange:
         """Begin a request's trace; the caller's own id if it sent one."""
         route = head.route
