@@ -1,7 +1,7 @@
 """Shell. The wall clock: for records, expiries and names of files, never for measuring.
 
 Durations come from `trio.current_time()`, which tests can replace. Whoever needs the wall clock is given a `Clock`;
-`utc_now` is the real one and is handed over in one place (`app.py`, `supervisor.py`).
+`utc_now` is the real one and is handed over by who builds a process (`worker.py`, `controlling.py`, `supervisor.py`).
 """
 
 import time

@@ -1,6 +1,6 @@
 """Pure. What the relay plane counts: plain ints, written below, exported above (`control/` renders Prometheus).
 
-Histograms have fixed bounds and are cumulative only when rendered. One `Counters` per process, owned by app.py.
+Histograms have fixed bounds and are cumulative only when rendered. One `Counters` per process, owned by worker.py.
 """
 
 from bisect import bisect_left

@@ -3,7 +3,7 @@
 The file is replaced and never changed, so its inode, size and time say whether it is another one. Reading it is left
 to a thread; making a catalogue of it is ours, in slices (`link/catalogue.py`), because a thread that decodes holds the
 interpreter as much as we do. One that cannot be read is a problem until it is replaced; what is served stays.
-Read next: `mrproxy/app.py` (`Worker`), which looks four times a second.
+Read next: `mrproxy/worker.py`, which looks four times a second.
 """
 
 from collections.abc import Generator

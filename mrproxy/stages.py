@@ -1,4 +1,4 @@
-"""Shell. What a request passes through, built by app.py and handed to every request; and its two ends.
+"""Shell. What a request passes through, built by assembly.py and handed to every request; and its two ends.
 
 `open_exchange` begins a request's trace, `record` ends it: counters and journal, in one place, whatever happened
 between.

@@ -42,7 +42,20 @@ LAYERS = (
     },
     {"storage", "telemetry"},
     {"control"},
-    {"app", "supervisor", "child", "provision", "discovery", "following", "priority"},
+    {
+        "app",
+        "worker",
+        "controlling",
+        "assembly",
+        "crashes",
+        "upkeep",
+        "supervisor",
+        "child",
+        "provision",
+        "discovery",
+        "following",
+        "priority",
+    },
     {"cli", "__main__"},
 )
 SIBLINGS = (
@@ -79,6 +92,7 @@ MAX_LINES = 700
 TESTED_ELSEWHERE: dict[str, str] = {
     "mrproxy/stages.py": "tests/front_door: the two ends of a request are its answer's headers and its journal record",
     "mrproxy/app.py": "tests/front_door: whole processes, reloaded, drained and killed",
+    "mrproxy/controlling.py": "tests/front_door: as above, with a database and without",
     "mrproxy/__main__.py": "two lines; every test that starts a process goes through it",
     "mrproxy/cli/options.py": "tests/cli/test_main.py: options are what the commands take",
     "mrproxy/config/__main__.py": "one line; tests/config/test_describe.py compares its output",

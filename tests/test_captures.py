@@ -241,8 +241,8 @@ async def test_a_groups_policy_captures_its_members_and_nobody_else(tmp_path: Pa
 async def test_what_the_disk_did_not_take_is_said_and_a_segment_ends_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mrproxy.app._DISK_SECONDS", 0.01)
-    monkeypatch.setattr("mrproxy.app._CAPTURE_SEGMENT_CHECKS", 1)
+    monkeypatch.setattr("mrproxy.upkeep._DISK_SECONDS", 0.01)
+    monkeypatch.setattr("mrproxy.upkeep._CAPTURE_SEGMENT_CHECKS", 1)
     async with run_engine() as engine, run_gateway(tmp_path, engine, capture_bodies=True) as gateway:
         caller = await warmed(gateway)
         gateway.worker._captures.lost += 2

@@ -1,7 +1,7 @@
 """Shell. The offer of a real control plane: signing in, our own API, those of other systems, their documentation.
 
 A table of endpoints that is added to `apis_of` is served, documented, and asked as every role by the tests.
-Read next: `mrproxy/app.py`, which starts what runs beside it.
+Read next: `mrproxy/controlling.py`, which starts what runs beside it.
 """
 
 from collections.abc import Mapping

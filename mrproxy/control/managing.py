@@ -1,6 +1,6 @@
 """Shell. The publisher of a real control plane, and what it does first: tables, groups, an administrator.
 
-Read next: `publisher.py`; `mrproxy/app.py`, which runs it.
+Read next: `publisher.py`; `mrproxy/controlling.py`, which runs it.
 """
 
 import sys

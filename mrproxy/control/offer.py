@@ -1,4 +1,4 @@
-"""Pure. What a control plane offers beside status and metrics: APIs, and what else is mounted. `app.py` fills it in.
+"""Pure. What a control plane offers beside status and metrics: APIs, and what else is mounted. See `assembly.py`.
 
 `make_plane` gets what only the server has: how to look at the workers, and how to tell them something.
 """

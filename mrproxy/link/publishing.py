@@ -3,7 +3,7 @@
 Whoever has replaced its part (`configured.json`: the supervisor, `managed.json`: the control plane) calls `publish`.
 The merge happens under a lock and reads both parts there, so the last one to publish has seen the newest of both, and
 generations only rise. A part that cannot be read changes nothing: the snapshot in force stays in force.
-Read next: `merging.py`; `mrproxy/app.py` (`Worker`), which looks for a new snapshot four times a second.
+Read next: `merging.py`; `mrproxy/worker.py`, which looks for a new snapshot four times a second.
 """
 
 import fcntl

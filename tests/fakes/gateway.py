@@ -1,6 +1,6 @@
 """A whole relay worker in the test's own trio loop.
 
-`run_gateway` builds the real `mrproxy.app.Worker` from a snapshot in a temporary directory. When its body is over,
+`run_gateway` builds the real `mrproxy.worker.Worker` from a snapshot in a temporary directory. When its body is over,
 every client it opened leaves, and the worker must be as empty as it was: no slot, lease, relay, entry or connection.
 """
 
@@ -14,7 +14,6 @@ import pytest
 import trio
 from msgspec.structs import replace as replaced
 
-from mrproxy.app import Worker
 from mrproxy.config import Backend, Key, Settings, User
 from mrproxy.following import Follower
 from mrproxy.link.journal import read_segment, segments
@@ -23,6 +22,7 @@ from mrproxy.link.records import JournalRecord
 from mrproxy.link.snapshot import write
 from mrproxy.provision import compile_snapshot, open_data_directory, read_secret
 from mrproxy.upstream.backend import Backend as Upstream
+from mrproxy.worker import Worker
 from tests.fakes.caller import KEY, Caller
 from tests.fakes.log import MemoryLog
 from tests.fakes.loop_engine import FakeEngine
@@ -167,7 +167,7 @@ async def run_gateway(
     gateway = Gateway(worker, listener.getsockname()[1], directory, log)
     failure: Exception | None = None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mrproxy.app.settle_garbage", lambda: None)  # meant for a process of its own
+        patch.setattr("mrproxy.worker.settle_garbage", lambda: None)  # meant for a process of its own
         async with trio.open_nursery() as nursery:
             nursery.start_soon(worker.run)
             try:

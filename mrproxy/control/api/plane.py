@@ -1,4 +1,4 @@
-"""Pure. What a control plane has, as endpoints see it. `mrproxy/app.py` puts it together; tests put others in.
+"""Pure. What a control plane has, as endpoints see it. `mrproxy/controlling.py` puts it together; tests put others in.
 
 `store` None: the gateway runs without a database. `publish` compiles the database's part of the snapshot anew and
 returns when the workers have it, or raises; whoever calls it limits the time.

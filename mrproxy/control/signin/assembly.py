@@ -1,7 +1,7 @@
 """Shell. The parts of signing in, put together for one control plane.
 
 `identification.identify` goes into the `Plane`; `session_api.endpoints()` into the table of our own API; `apis()` are
-mounted beside it; `mount_pages` adds what browsers see. Read next: `mrproxy/app.py`, which does these things.
+mounted beside it; `mount_pages` adds what browsers see. Read next: `mrproxy/controlling.py`, which does these things.
 """
 
 from collections.abc import Mapping
