@@ -13,7 +13,7 @@ from mrproxy.control.admin.audit_log import VerdictShown, verify
 from mrproxy.control.admin.shapes import at
 from mrproxy.control.api.call import Call
 from mrproxy.control.api.endpoint import Answer, Endpoint
-from mrproxy.control.llmlb.manners import Text, Wanted, bad_request, moment_in, theirs
+from mrproxy.control.llmlb.manners import Named, Part, Wanted, Word, bad_request, moment_in, theirs
 from mrproxy.control.permissions import Permission
 from mrproxy.storage.audit import AuditEntry, AuditFilter, count_by, count_entries, list_entries
 
@@ -29,17 +29,17 @@ NOT_KEPT = ("http_method", "request_path", "status_code", "ip")
 class AuditQuery(Wanted, frozen=True, kw_only=True):
     """`actor_id` is a name."""
 
-    actor_type: Text | None = None
-    actor_id: Text | None = None
-    time_from: Text | None = None
-    time_to: Text | None = None
-    search: Text = ""
+    actor_type: Word | None = None
+    actor_id: Part | None = None
+    time_from: Word | None = None
+    time_to: Word | None = None
+    search: Part = ""
     page: int = 1
     per_page: int = 50
-    http_method: Text | None = None
-    request_path: Text | None = None
-    status_code: Text | None = None
-    ip: Text | None = None
+    http_method: Word | None = None
+    request_path: Part | None = None
+    status_code: Word | None = None
+    ip: Named | None = None
 
     def wanted(self) -> AuditFilter:
         """Raises Problem."""
@@ -52,7 +52,7 @@ class AuditQuery(Wanted, frozen=True, kw_only=True):
             actor=self.actor_id or None,
             since_utc=moment_in(self.time_from, "time_from"),
             until_utc=moment_in(self.time_to, "time_to"),
-            search=self.search[:200],
+            search=self.search,
         )
 
 

@@ -35,7 +35,7 @@ from mrproxy.control.llmlb.endpoint_shapes import (
 )
 from mrproxy.control.llmlb.knowing import all_known, find_known, of_row
 from mrproxy.control.llmlb.looking import kind_of, let_workers_look, look_at_known
-from mrproxy.control.llmlb.manners import Text, Wanted, bad_request, theirs
+from mrproxy.control.llmlb.manners import Text, Wanted, Word, bad_request, theirs
 from mrproxy.control.permissions import Permission
 from mrproxy.storage import backends
 from mrproxy.storage.backends import ManagedBackend, NewBackend
@@ -75,8 +75,8 @@ class EndpointChanges(Wanted, frozen=True, kw_only=True):
 
 
 class EndpointsQuery(Wanted, frozen=True, kw_only=True):
-    status: Text | None = None
-    type: Text | None = None
+    status: Word | None = None
+    type: Word | None = None
 
 
 async def list_endpoints(call: Call[None, EndpointsQuery]) -> Answer:

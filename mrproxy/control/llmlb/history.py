@@ -11,7 +11,7 @@ from mrproxy.control.llmlb.endpoint_shapes import Known
 from mrproxy.control.llmlb.exporting import FORMS, HistoryExport
 from mrproxy.control.llmlb.history_shapes import HistoryPage, RecordDetails, shown, with_bodies
 from mrproxy.control.llmlb.knowing import all_known
-from mrproxy.control.llmlb.manners import Text, Wanted, bad_request, moment_in, not_found, theirs
+from mrproxy.control.llmlb.manners import Named, Part, Wanted, Word, bad_request, moment_in, not_found, theirs
 from mrproxy.control.permissions import Permission
 from mrproxy.storage.bodies import read_bodies
 from mrproxy.storage.history import HistoryFilter, read_numbered_page
@@ -27,15 +27,15 @@ MOST_RECORDS = 1000
 class FilterQuery(Wanted, frozen=True, kw_only=True):
     """`model` is a part of a name. An endpoint's id may be called by any of four names."""
 
-    model: Text | None = None
-    endpoint_id: Text | None = None
-    node_id: Text | None = None
-    runtime_id: Text | None = None
-    agent_id: Text | None = None
-    status: Text | None = None
-    start_time: Text | None = None
-    end_time: Text | None = None
-    client_ip: Text | None = None
+    model: Part | None = None
+    endpoint_id: Named | None = None
+    node_id: Named | None = None
+    runtime_id: Named | None = None
+    agent_id: Named | None = None
+    status: Word | None = None
+    start_time: Word | None = None
+    end_time: Word | None = None
+    client_ip: Named | None = None
 
     def wanted(self, known: list[Known]) -> HistoryFilter:
         """Raises Problem."""
@@ -77,7 +77,7 @@ class HistoryQuery(FilterQuery, frozen=True, kw_only=True):
 class ExportQuery(FilterQuery, frozen=True, kw_only=True):
     """`format`: csv or json."""
 
-    format: Text = "csv"
+    format: Word = "csv"
 
 
 async def list_history(call: Call[None, HistoryQuery]) -> Answer:

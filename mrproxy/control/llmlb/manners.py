@@ -21,6 +21,10 @@ from mrproxy.control.signin.llmlb_auth import word_flat
 from mrproxy.storage.people.errors import Invalid, NotAllowed
 
 Text = Annotated[str, Meta(max_length=4096)]
+# Of a query: all of them together fit into a request's head.
+Named = Annotated[str, Meta(max_length=128)]
+Part = Annotated[str, Meta(max_length=200)]
+Word = Annotated[str, Meta(max_length=40)]
 Moment = Annotated[datetime, Meta(tz=True)]
 
 # What its pages look for before they show the form for a new password.
