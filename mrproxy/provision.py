@@ -31,6 +31,8 @@ from mrproxy.link.snapshot import BackendSpec, GroupSpec, KeySpec, Limits, Snaps
 
 KEYS_FORMAT = 1
 OWNER = "admin"  # user and group of the first and of the bootstrap key
+# With these two, so that scripts and containers can administer a gateway that has no other keys yet.
+OWNER_SCOPES = ("inference", "admin")
 
 
 class StoredKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,6 +47,8 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     models: tuple[str, ...] | None = None
     expires_utc: float | None = None
     limits: Limits = Limits()
+    scopes: tuple[str, ...] = ("inference",)
+    addresses: tuple[str, ...] | None = None
 
 
 class KeyFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +171,8 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] | None = None
     expires_utc: float | None = None
     limits: Limits = Limits()
+    scopes: tuple[str, ...] = ("inference",)
+    addresses: tuple[str, ...] | None = None
 
 
 def create_key(directory: DataDirectory, wanted: NewKey, clock: Clock) -> tuple[str, StoredKey]:
@@ -191,6 +197,8 @@ def store_key(directory: DataDirectory, key: str, wanted: NewKey, clock: Clock) 
         models=wanted.models,
         expires_utc=wanted.expires_utc,
         limits=wanted.limits,
+        scopes=wanted.scopes,
+        addresses=wanted.addresses,
     )
     write_keys(directory, (*(read_keys(directory) or ()), stored))
     return stored
@@ -215,7 +223,7 @@ def first_key(settings: Settings, directory: DataDirectory, clock: Clock) -> str
     """
     if settings.keys or settings.bootstrap_api_key or read_keys(directory) is not None:
         return None
-    key, _ = create_key(directory, NewKey(name="first", user=OWNER, group=OWNER), clock)
+    key, _ = create_key(directory, NewKey(name="first", user=OWNER, group=OWNER, scopes=OWNER_SCOPES), clock)
     return key
 
 
@@ -230,7 +238,7 @@ def compile_snapshot(settings: Settings, secret: bytes, stored_keys: tuple[Store
     keys += [spec_of(each) for each in stored_keys]
     if settings.bootstrap_api_key:
         digest = digest_key(secret, settings.bootstrap_api_key.encode()).hex()
-        keys.append(KeySpec(id_of(digest), "bootstrap", digest, OWNER))
+        keys.append(KeySpec(id_of(digest), "bootstrap", digest, OWNER, scopes=OWNER_SCOPES))
     refuse_twins(keys)
     groups_named = named_groups(settings, stored_keys)
     return Snapshot(
@@ -279,13 +287,31 @@ def limits_of(row: LimitFields) -> Limits:
 
 def key_of(key: Key, secret: bytes) -> KeySpec:
     digest = key.digest or digest_key(secret, (key.key or "").encode()).hex()
-    expires = None if key.expires is None else parse_expiry(key.expires, f"key {key.name!r}")
-    name = key.name or key.user or id_of(digest)
-    return KeySpec(id_of(digest), name, digest, key.user, key.models, expires, limits_of(key))
+    return KeySpec(
+        id=id_of(digest),
+        name=key.name or key.user or id_of(digest),
+        digest=digest,
+        user=key.user,
+        models=key.models,
+        expires_utc=None if key.expires is None else parse_expiry(key.expires, f"key {key.name!r}"),
+        limits=limits_of(key),
+        scopes=key.scopes,
+        addresses=key.addresses,
+    )
 
 
 def spec_of(stored: StoredKey) -> KeySpec:
-    return KeySpec(stored.id, stored.name, stored.digest, stored.user, stored.models, stored.expires_utc, stored.limits)
+    return KeySpec(
+        id=stored.id,
+        name=stored.name,
+        digest=stored.digest,
+        user=stored.user,
+        models=stored.models,
+        expires_utc=stored.expires_utc,
+        limits=stored.limits,
+        scopes=stored.scopes,
+        addresses=stored.addresses,
+    )
 
 
 def backend_of(backend: Backend, settings: Settings) -> BackendSpec:

@@ -27,6 +27,7 @@ from mrproxy.provision import (
 )
 
 SECRET = b"s" * 32
+ADMINISTERING = ("inference", "admin")
 
 
 @pytest.fixture
@@ -68,6 +69,7 @@ def test_the_first_start_makes_one_key_and_the_second_none(directory):
     (stored,) = read_keys(directory) or ()
     assert stored.digest == digest_key(read_secret(directory), key.encode()).hex()
     assert (stored.user, stored.group, stored.created_utc) == ("admin", "admin", 1000.0)
+    assert stored.scopes == ADMINISTERING
     assert first_key(Settings(), directory, clock) is None
 
 
@@ -136,7 +138,7 @@ def test_a_compiled_snapshot_joins_users_groups_and_keys():
 def test_the_bootstrap_key_belongs_to_an_administrator_and_stays_out_of_the_snapshot():
     made = served(Settings(bootstrap_api_key="hush"))
     assert b"hush" not in snapshots.encode(made)
-    assert [(each.name, each.user) for each in made.keys] == [("bootstrap", "admin")]
+    assert [(each.name, each.user, each.scopes) for each in made.keys] == [("bootstrap", "admin", ADMINISTERING)]
     assert [(each.name, each.group) for each in made.users] == [("admin", "admin")]
 
 
@@ -152,6 +154,16 @@ def test_stored_keys_keep_their_user_group_and_limits(directory):
     assert made.keys[0].limits == Limits(token_budget=1)
     assert made.keys[0].expires_utc == 9.0
     assert [(each.name, each.group) for each in made.users] == [("eve", "staff")]
+
+
+def test_keys_of_both_sources_keep_their_scopes_and_networks(directory):
+    reach = {"scopes": ("read", "own"), "addresses": ("10.0.0.0/8",)}
+    create_key(directory, NewKey(name="stored", **reach), clock)
+    create_key(directory, NewKey(name="plain"), clock)
+    settings = Settings(keys=(Key(key="k", name="configured", **reach), Key(key="l", name="simple")))
+    made = {each.name: (each.scopes, each.addresses) for each in served(settings, *(read_keys(directory) or ())).keys}
+    bound, free = (("read", "own"), ("10.0.0.0/8",)), (("inference",), None)
+    assert made == {"configured": bound, "stored": bound, "simple": free, "plain": free}
 
 
 def test_users_of_a_group_that_is_gone_fall_back_to_other(directory):

@@ -90,6 +90,9 @@ TABLE_DOCS = {
         "group": "Of a user that no `[[users]]` table lists.",
         "models": "Allow list; absent: every model.",
         "expires": "RFC 3339 with a zone.",
+        "scopes": 'What it may do beside what its user may: `["inference"]` (the default), `read`, `own`, `admin`. '
+        "They only take away: administering takes a user of the group `admin`, too.",
+        "addresses": "Networks that it may come from (`10.0.0.0/8`, `2001:db8::/32`); absent: any.",
         "LIMITS": "Of this key alone; the user's hold as well.",
     },
     "[[oidc]]": {

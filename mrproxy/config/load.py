@@ -27,6 +27,7 @@ from mrproxy.config.tables import (
     Oidc,
     User,
     check_backend,
+    check_key,
     check_oidc,
     parse_backend_option,
 )
@@ -224,6 +225,10 @@ def read_key(key: Key, where: str, env: Mapping[str, str]) -> Key:
     where = f"{where}: keys {key.name or key.user or '(unnamed)'}"
     if (key.key is None) == (key.digest is None):
         raise ConfigError(f"{where}: give either key or digest")
+    try:
+        key = check_key(key)
+    except ValueError as exc:
+        raise ConfigError(f"{where}: {exc}") from exc
     if key.expires is not None:
         parse_expiry(key.expires, where)
     if key.digest is not None:

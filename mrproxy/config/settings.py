@@ -412,7 +412,13 @@ class Settings:
     )
 
     bootstrap_api_key: str = setting(
-        "", About(WHO, "A key of group `admin` that is valid from the start, for scripts and containers.", secret=True)
+        "",
+        About(
+            WHO,
+            "A key of group `admin` that is valid from the start, for scripts and containers: for inference, and for "
+            "administering from anywhere.",
+            secret=True,
+        ),
     )
 
     admin_name: str = setting(

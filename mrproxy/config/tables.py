@@ -7,6 +7,7 @@ Unknown fields are refused: a misspelt limit that is silently ignored is no limi
 """
 
 import re
+from ipaddress import ip_network
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -54,7 +55,10 @@ class User(LimitFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Key(LimitFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A key in clear or, better, its digest. `expires` is RFC 3339; `group` is for a user that `[[users]]` lacks."""
+    """A key in clear or, better, its digest. `expires` is RFC 3339; `group` is for a user that `[[users]]` lacks.
+
+    `scopes` are words of `control/permissions.py`; one that nobody knows allows nothing. `addresses` absent: any.
+    """
 
     name: str = ""
     key: str | None = None
@@ -63,6 +67,8 @@ class Key(LimitFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     group: str | None = None
     models: tuple[str, ...] | None = None
     expires: str | None = None
+    scopes: tuple[str, ...] = ("inference",)
+    addresses: tuple[str, ...] | None = None
 
 
 class Oidc(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -119,6 +125,15 @@ def check_backend(backend: Backend) -> Backend:
             raise ValueError("num_ctx must be at least 1")
     url = normal_url(backend.url)
     return msgspec.structs.replace(backend, url=url, name=backend.name or name_for(backend.kind, url))
+
+
+def check_key(key: Key) -> Key:
+    """The key, its networks written as they are everywhere. Raises ValueError with the reason."""
+    if not key.scopes or not all(re.fullmatch(r"[A-Za-z0-9.:_*-]+", each) for each in key.scopes):
+        raise ValueError("scopes must be at least one, of letters, digits and . : _ * -")
+    if key.addresses is None:
+        return key
+    return msgspec.structs.replace(key, addresses=tuple(str(ip_network(each)) for each in key.addresses))
 
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

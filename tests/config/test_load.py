@@ -98,6 +98,10 @@ def test_kubernetes_service_variables_are_not_ours():
         ("[[keys]]\ndigest='b'", "digest must be 32 lower-case hex digits"),
         ("[[keys]]\nkey='a'\nexpires='soon'", "expires is 'soon', not RFC 3339"),
         ("[[keys]]\nkey='a'\nexpires='2027-01-01T00:00:00'", "without a zone"),
+        ("[[keys]]\nkey='a'\nscopes=[]", "keys (unnamed): scopes must be at least one"),
+        ("[[keys]]\nkey='a'\nscopes=['admin read']", "scopes must be at least one, of letters"),
+        ("[[keys]]\nkey='a'\naddresses=['home']", "'home' does not appear to be an IPv4 or IPv6 network"),
+        ("[[keys]]\nkey='a'\naddresses=['10.0.0.7/8']", "10.0.0.7/8 has host bits set"),
         ("[[keys]]\nkey='a'\ngroup='staff'", "a group belongs to the user"),
         ("[[keys]]\nkey='a'\nuser='x'\ngroup='staf'", "'staf', which is not configured"),
         ("keys = 3", "Expected `array`, got `int` - at `$.keys`"),
@@ -132,6 +136,16 @@ def test_secrets_are_read_from_the_environment_where_the_file_says_so(tmp_path):
     assert settings.bootstrap_api_key == "b"
     assert settings.keys[0].key == "k"
     assert settings.backends[0].api_key == "c"
+
+
+def test_a_key_may_have_scopes_and_networks(tmp_path):
+    file = write(
+        tmp_path,
+        "[[keys]]\nkey='a'\n[[keys]]\nkey='b'\nscopes=['read','admin:*']\naddresses=['10.0.0.7','2001:DB8::/32']\n",
+    )
+    plain, bound = load(file, {}, {})[0].keys
+    assert (plain.scopes, plain.addresses) == (("inference",), None)
+    assert (bound.scopes, bound.addresses) == (("read", "admin:*"), ("10.0.0.7/32", "2001:db8::/32"))
 
 
 def test_backends_add_up_over_sources_and_the_stronger_source_replaces_by_name(tmp_path):

@@ -65,6 +65,27 @@ def test_a_database_that_is_away_is_a_503_and_never_a_401(config: str, tmp_path:
         assert as_owner(gateway, "GET", "/settings").status_code == 200
 
 
+def test_the_bootstrap_key_asks_models_and_administers_from_anywhere(config: str, tmp_path: Path) -> None:
+    key, reader = "mr_front-door-bootstrap", "mr_front-door-reader"
+    away = key_table("mr_front-door-away", "root", group="admin", scopes=["admin"], addresses=["192.0.2.0/24"])
+    tables = config + key_table(reader, "auditor", group="admin", scopes=["read"]) + away
+    with run_gateway(tmp_path, f'bootstrap_api_key = "{key}"\n{tables}') as gateway:
+        gateway.wait_for("the first administrator was made")
+        assert gateway.ask("POST", "/v1/chat/completions", CHAT, key).status == 200
+        node = {"name": "gpu-server-1", "hostname": "gpu1.example.com", "sidecar_url": "http://127.0.0.1:9"}
+        made = gateway.ask("POST", "/api/admin/nodes/register", node, key)
+        assert made.status == 200, made.body
+        nodes: Any = gateway.ask("GET", "/api/admin/nodes", None, key).json()
+        assert "gpu-server-1" in str(nodes)
+        assert gateway.ask("POST", f"{API}/groups", {"name": "lab"}, key).status == 201
+        assert gateway.ask("GET", f"{API}/me/keys", None, key).status < 500
+        assert gateway.ask("GET", f"{API}/groups", None, reader).status == 200
+        assert gateway.ask("POST", f"{API}/groups", {"name": "den"}, reader).status == 403
+        assert gateway.ask("POST", "/v1/chat/completions", CHAT, reader).status == 403
+        refused: Any = gateway.ask("GET", f"{API}/groups", None, "mr_front-door-away").json()
+        assert refused["detail"] == "This API key may not be used from this address."
+
+
 def test_without_a_database_what_is_configured_is_shown(config: str, tmp_path: Path) -> None:
     with run_gateway(tmp_path, "records = false\n" + config) as gateway:
         backends = eventually(lambda: live_backends(gateway), "the worker's view is not shown")
