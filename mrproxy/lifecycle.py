@@ -96,7 +96,6 @@ async def serve(client: Client, head: Head, stages: Stages, begun: Attempts | No
 
 async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, begun: Attempts | None = None) -> None:
     """A request that a backend answers. `begun`: all that stands before the attempts was done by express.py."""
-    dialect, operation = head.route.dialect, head.route.operation
     caller = begun.caller if begun is not None else stages.identify(client, head)  # before the body
     client.keep_head(head)
     try:
@@ -107,32 +106,7 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
         check_body_headers(client, head)
         body = await client.read_body(head)
         caller = stages.identify_again(client, head, caller)
-        exchange.body_bytes = len(body)
-        if stages.captures is not None:
-            exchange.capture = stages.open_capture(body, caller)
-        request = dialect.decode(body, operation) if head.boundary is None else decode_form(body, head.boundary)
-        client.begin()
-        pool = find_pool(request, operation, caller, stages)
-        if pool is None:
-            await answer_instead(client, head, request, exchange, stages)
-            return
-        if len(body) <= SHORT_BYTES and (nothing := answer_to_nothing(head, request, pool, exchange, stages)):
-            await send_document(client, head, pool.model, nothing, exchange, stages)
-            return
-        exchange.model, exchange.streams = pool.model, request.streams
-        now = exchange.started_at
-        tokens = stages.estimate(pool.model, request, operation)
-        entry, limits = stages.open_entry(caller, tokens, exchange, now)  # 429 here
-        with entry:  # settled or refunded on every exit
-            exchange.answer_lines = stages.answer_lines(head, exchange, limits)
-            if isinstance(request, ResponsesAsk) and request.needs_recall:
-                await recall(client, request, caller.flow_id, stages)
-            job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)
-            affinity_key = stages.affinity_key(body)
-            grant = stages.scheduler.try_grant(job, affinity_key)
-            if grant is None:
-                grant = await wait_turn(client, head, request, exchange, job, affinity_key, stages)
-            await Attempts(client, head, request, exchange, stages, caller, entry, grant).run()
+        await answer(client, head, body, caller, exchange, stages)
     except ProxyError as error:
         note_failure(head, exchange, error)
         raise
@@ -142,6 +116,37 @@ async def infer(client: Client, head: Head, exchange: Exchange, stages: Stages, 
     finally:
         if not exchange.settles_later:
             stages.record(exchange, caller, client.address, stages.poller.clock())
+
+
+async def answer(client: Client, head: Head, body: bytes, caller: Caller, exchange: Exchange, stages: Stages) -> None:
+    """From the body to the answer's last byte."""
+    operation = head.route.operation
+    exchange.body_bytes = len(body)
+    if stages.captures is not None:
+        exchange.capture = stages.open_capture(body, caller)
+    request = head.route.dialect.decode(body, operation) if head.boundary is None else decode_form(body, head.boundary)
+    client.begin()
+    pool = find_pool(request, operation, caller, stages)
+    if pool is None:
+        await answer_instead(client, head, request, exchange, stages)
+        return
+    if len(body) <= SHORT_BYTES and (nothing := answer_to_nothing(head, request, pool, exchange, stages)):
+        await send_document(client, head, pool.model, nothing, exchange, stages)
+        return
+    exchange.model, exchange.streams = pool.model, request.streams
+    now = exchange.started_at
+    tokens = stages.estimate(pool.model, request, operation)
+    entry, limits = stages.open_entry(caller, tokens, exchange, now)  # 429 here
+    with entry:  # settled or refunded on every exit
+        exchange.answer_lines = stages.answer_lines(head, exchange, limits)
+        if isinstance(request, ResponsesAsk) and request.needs_recall:
+            await recall(client, request, caller.flow_id, stages)
+        job = Job(caller.flow_id, caller.weight, pool.key, tokens, now)
+        affinity_key = stages.affinity_key(body)
+        grant = stages.scheduler.try_grant(job, affinity_key)
+        if grant is None:
+            grant = await wait_turn(client, head, request, exchange, job, affinity_key, stages)
+        await Attempts(client, head, request, exchange, stages, caller, entry, grant).run()
 
 
 async def wait_turn(

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -76,16 +76,7 @@ async def serve_control(
     workers = Workers(run_directory)
     records = Records(data_dir / "journal", log, access_log=settings.access_log)
     drain_seconds = min(settings.drain_seconds, LONGEST_DRAIN_SECONDS)
-    release, started_at = version("mrproxy"), trio.current_time()
-
-    async def observe() -> Scene:
-        answers = await workers.ask()
-        now = trio.current_time()
-        stored = storage(now) if storage is not None else None
-        age_seconds, lag, count = now - started_at, records.lag(now), records.records_read
-        published = publisher() if publisher is not None else None
-        return Scene(release, age_seconds, answers, lag, count, stored, clock(), published)
-
+    observe = make_observe(workers, records, storage, publisher, clock)
     app = build_app(observe, drain, offer, workers.tell, state)
     with open_control_socket(run_directory / SOCKET_NAME) as listener:
         async with trio.open_nursery() as nursery:
@@ -99,6 +90,27 @@ async def serve_control(
             )
             nursery.cancel_scope.cancel(reason="drained")
     records.read_to_end(trio.current_time())
+
+
+def make_observe(
+    workers: Workers,
+    records: Records,
+    storage: Callable[[float], StorageReport] | None,
+    publisher: Callable[[], PublisherReport] | None,
+    clock: Clock,
+) -> Callable[[], Awaitable[Scene]]:
+    """All that pages and metrics show, as it is when it is asked for. Age counts from now."""
+    release, started_at = version("mrproxy"), trio.current_time()
+
+    async def observe() -> Scene:
+        answers = await workers.ask()
+        now = trio.current_time()
+        stored = storage(now) if storage is not None else None
+        age_seconds, lag, count = now - started_at, records.lag(now), records.records_read
+        published = publisher() if publisher is not None else None
+        return Scene(release, age_seconds, answers, lag, count, stored, clock(), published)
+
+    return observe
 
 
 async def end_for_certain(
