@@ -6,12 +6,12 @@ A group called `admin` or `auditor` is what its name says here: the snapshot kno
 Read next: `../permissions.py`.
 """
 
-import ipaddress
 from pathlib import Path
 
 from quart import Request
 
 from mrproxy.clock import Clock
+from mrproxy.config.networks import is_in, parse_address, readable_networks
 from mrproxy.control.api.actor import Actor, ActorKind, anonymous, owner
 from mrproxy.control.api.configured import NOTHING
 from mrproxy.control.api.problem import Problem
@@ -89,8 +89,5 @@ def credential_of(asked: Request) -> str:
 
 
 def is_within(address: str, networks: tuple[str, ...]) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in ipaddress.ip_network(network, strict=False) for network in networks)
+    """As the front door sees it (`identity/callers.py`)."""
+    return is_in(parse_address(address), readable_networks(networks))

@@ -118,3 +118,9 @@ def test_the_authorization_header_comes_first():
 
 def test_networks_may_have_host_bits():
     assert is_within("10.0.0.7", ("10.0.0.1/24",))
+
+
+def test_a_mapped_address_is_the_one_it_maps_and_what_nobody_can_read_allows_nobody():
+    assert is_within("::ffff:10.0.0.7", ("10.0.0.0/24",))
+    assert not is_within("10.0.0.7", ("home", "10.0.0.0/33"))
+    assert not is_within("home", ("0.0.0.0/0",))
