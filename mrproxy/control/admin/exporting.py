@@ -6,16 +6,20 @@ the connection is broken off, for an end that looks like one would be a lie.
 Read next: `records.py`, whose endpoint this is; `mrproxy/storage/export.py`, the two forms.
 """
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar, TypeVarTuple
 
 import trio
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.control.api.call import Call
 from mrproxy.control.api.problem import Problem
 from mrproxy.storage.export import CSV_HEAD, Encode, encode_csv, encode_jsonl
 from mrproxy.storage.failures import DatabaseError
 from mrproxy.storage.records import PAGE_RECORDS, Cursor, RecordFilter, read_page
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
@@ -56,14 +60,21 @@ class Export(AsyncIterator[bytes]):
         self._call.plane.exports.end(self)
 
     async def _next_page(self) -> bytes:
-        for delay_seconds in (*RETRY_SECONDS, None):
-            try:
-                page = await self._call.read(read_page, self._wanted, self._behind, PAGE_RECORDS)
-                break
-            except (DatabaseError, Problem):
-                if delay_seconds is None:
-                    raise
-                await trio.sleep(delay_seconds)
+        page = await read_patiently(self._call, read_page, self._wanted, self._behind, PAGE_RECORDS)
         self._behind = page.following
         self._is_over = page.following is None
         return self._encode(page.rows)
+
+
+async def read_patiently(
+    call: Call[Any, Any],
+    function: Callable[[AsyncConnection, *Ts], Awaitable[T]],
+    *args: *Ts,
+) -> T:
+    """From a database that may be away for a moment. Raises DatabaseError or Problem when it stays away."""
+    for delay_seconds in RETRY_SECONDS:
+        try:
+            return await call.read(function, *args)
+        except (DatabaseError, Problem):
+            await trio.sleep(delay_seconds)
+    return await call.read(function, *args)

@@ -10,19 +10,16 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
-import trio
 from msgspec import Meta
 
-from mrproxy.control.admin.exporting import RETRY_SECONDS
+from mrproxy.control.admin.exporting import read_patiently
 from mrproxy.control.api.call import Call
 from mrproxy.control.api.endpoint import JSON, Answer, Endpoint
-from mrproxy.control.api.problem import Problem
 from mrproxy.control.mindrouter.history import name_of_user
 from mrproxy.control.mindrouter.transcript import read_answer, read_request
 from mrproxy.control.mindrouter.values import MomentText, Number, Search, iso_at, seconds_of
 from mrproxy.control.permissions import Permission
 from mrproxy.storage.bodies import BodyFilter, StoredBodies, read_body_page
-from mrproxy.storage.failures import DatabaseError
 from mrproxy.storage.records import Cursor
 
 ATTACHMENT = ("Content-Disposition", 'attachment; filename="conversations.json"')
@@ -87,14 +84,7 @@ class Export(AsyncIterator[bytes]):
         self._call.plane.exports.end(self)
 
     async def _next_page(self) -> Sequence[StoredBodies]:
-        for delay_seconds in (*RETRY_SECONDS, None):
-            try:
-                page = await self._call.read(read_body_page, self._wanted, self._behind)
-                break
-            except (DatabaseError, Problem):
-                if delay_seconds is None:
-                    raise
-                await trio.sleep(delay_seconds)
+        page = await read_patiently(self._call, read_body_page, self._wanted, self._behind)
         self._behind = page.following
         self._is_over = page.following is None
         return page.bodies
