@@ -1,8 +1,8 @@
 """Shell. Backends that were added by an API; those of the configuration are not here.
 
 Kinds, URLs and names are what the configuration takes (`config/tables.py`). A backend's API key goes in and never
-comes out, except into the snapshot (`managed.py`) and for asking the backend: it is stored encrypted (`secrets.py`). The
-rules of the package `people` hold here, too.
+comes out, except into the snapshot (`managed.py`) and for asking the backend: it is stored encrypted (`secrets.py`).
+The rules of the package `people` hold here, too.
 """
 
 from collections.abc import Mapping
@@ -25,6 +25,7 @@ from mrproxy.storage.people.checks import (
     check_name,
     check_names,
     check_number,
+    check_secret,
     check_text,
     clean,
     or_none,
@@ -97,20 +98,12 @@ def check_indices(field: str, value: object) -> tuple[int, ...]:
     return tuple(check_count(field, each, 0, 65535) for each in value)
 
 
-def check_api_key(field: str, value: object) -> str | None:
-    """It becomes a header's value. An empty one is none."""
-    key = check_text(field, value, 4096).strip()
-    if any(not "!" <= each <= "~" for each in key):
-        raise Invalid(field, "must be visible ASCII")
-    return key or None
-
-
 CHECKS: dict[str, Check] = {
     "name": check_name,
     "kind": check_text,
     "url": lambda field, value: check_text(field, value, 2048),
     "max_concurrent": or_none(check_count),
-    "api_key": or_none(check_api_key),
+    "api_key": or_none(check_secret),
     "models": or_none(check_names),
     "aliases": or_none(check_aliases),
     "num_ctx": or_none(check_count),

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.config.tables import normal_url
 from mrproxy.storage.facts import take_turn
-from mrproxy.storage.people.checks import Check, check_all, check_name, check_text, clean, or_none
+from mrproxy.storage.people.checks import Check, check_all, check_name, check_secret, check_text, clean, or_none
 from mrproxy.storage.people.errors import InUse, Invalid, NotFound, Taken
 from mrproxy.storage.people.pages import AnyRow, read_page, update_row
 from mrproxy.storage.people.values import Page
@@ -54,19 +54,11 @@ def check_sidecar_url(field: str, value: object) -> str:
         raise Invalid(field, f"cannot be: {exc}") from exc
 
 
-def check_sidecar_key(field: str, value: object) -> str | None:
-    """It becomes a header's value. An empty one is none."""
-    key = check_text(field, value, 4096).strip()
-    if any(not "!" <= each <= "~" for each in key):
-        raise Invalid(field, "must be visible ASCII")
-    return key or None
-
-
 CHECKS: dict[str, Check] = {
     "name": check_name,
     "hostname": or_none(lambda field, value: check_text(field, value, 253)),
     "sidecar_url": or_none(check_sidecar_url),
-    "sidecar_key": or_none(check_sidecar_key),
+    "sidecar_key": or_none(check_secret),
 }
 
 

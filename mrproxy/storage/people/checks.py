@@ -48,6 +48,14 @@ def check_text(field: str, value: object, limit: int = MAX_TEXT_CHARACTERS) -> s
     return value
 
 
+def check_secret(field: str, value: object) -> str | None:
+    """A key for somebody else's door: it becomes a header's value. An empty one is none."""
+    secret = check_text(field, value, 4096).strip()
+    if any(not "!" <= each <= "~" for each in secret):
+        raise Invalid(field, "must be visible ASCII")
+    return secret or None
+
+
 def check_name(field: str, value: object) -> str:
     """In NFC: how an accent was typed makes no other name."""
     name = unicodedata.normalize("NFC", check_text(field, value, MAX_NAME_CHARACTERS))

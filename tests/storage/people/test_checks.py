@@ -27,6 +27,7 @@ CHECKS = [
     checks.check_names,
     checks.check_networks,
     checks.check_scopes,
+    or_none(checks.check_secret),
     *checks.LIMIT_CHECKS.values(),
 ]
 
@@ -49,6 +50,15 @@ def test_what_passes_can_be_written_as_utf_8_without_nul(text: str):
     except Invalid:
         return
     assert b"\0" not in checked.encode()
+
+
+@given(st.text(st.characters()))
+def test_a_secret_can_be_a_headers_value(text: str):
+    try:
+        secret = checks.check_secret("api_key", text)
+    except Invalid:
+        return
+    assert secret is None or (secret and all(0x21 <= ord(each) <= 0x7E for each in secret))
 
 
 def test_how_an_accent_was_typed_makes_no_other_name():
