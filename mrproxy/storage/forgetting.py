@@ -1,4 +1,4 @@
-"""Shell. What nobody may have any more is forgotten: responses that are deleted or too old, sessions that have ended.
+"""Shell. What nobody may have any more is forgotten: responses that are deleted or too old.
 
 In small batches, each a transaction of its own, with a pause in which others get the lock. Read next: `responses.py`.
 """
@@ -11,20 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.clock import Clock
 from mrproxy.storage.database import Database
-from mrproxy.storage.outage import FAILURES, Outage, StorageLog
-from mrproxy.storage.people.sessions import expire_sessions
+from mrproxy.storage.outage import Outage, StorageLog, sweep_for_ever
 from mrproxy.storage.responses import GRACE_SECONDS, delete_expired, empty_deleted
 
 SWEEP_SECONDS = 600.0
 BATCH_RESPONSES = 500
-ENDED_SESSIONS_SECONDS = 86_400.0  # for a while one can still see where one was signed in
 PAUSE_SECONDS = 0.1
 
 Sweep: TypeAlias = Callable[[AsyncConnection, float, int], Awaitable[int]]
 
 
 class Forgetting:
-    """Sweeps two tables."""
+    """Sweeps the tables of responses."""
 
     def __init__(self, database: Database, clock: Clock, log: StorageLog) -> None:
         self._database = database
@@ -32,20 +30,12 @@ class Forgetting:
         self._outage = Outage(log, "old responses cannot be removed")
 
     async def run(self) -> None:
-        """For ever. What fails is tried again at the next sweep, and said once."""
-        while True:
-            await trio.sleep(SWEEP_SECONDS)
-            try:
-                await self.sweep()
-            except FAILURES as exc:
-                self._outage.fail(exc)
-            else:
-                self._outage.succeed()
+        """For ever."""
+        await sweep_for_ever(self.sweep, self._outage, SWEEP_SECONDS)
 
     async def sweep(self) -> tuple[int, int]:
         """How many responses were emptied, and how many are gone. Raises one of FAILURES."""
         now_utc = self._clock()
-        await self._until_none(expire_sessions, now_utc - ENDED_SESSIONS_SECONDS)
         emptied = await self._until_none(empty_deleted, now_utc - GRACE_SECONDS)
         return emptied, await self._until_none(delete_expired, now_utc)
 

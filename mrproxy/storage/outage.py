@@ -3,6 +3,7 @@
 Tried again after 1 s, 2 s, … 30 s. FAILURES is everything after which trying again can help.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import trio
@@ -48,6 +49,18 @@ class Outage:
         if self.problem and self._again:
             self._log.info(self._again, after=self.problem)
         self.problem, self.delay_seconds = "", 0.0
+
+
+async def sweep_for_ever(sweep: Callable[[], Awaitable[object]], outage: Outage, every_seconds: float) -> None:
+    """What fails is tried again at the next sweep, and said once."""
+    while True:
+        await trio.sleep(every_seconds)
+        try:
+            await sweep()
+        except FAILURES as exc:
+            outage.fail(exc)
+        else:
+            outage.succeed()
 
 
 def kind_of(exc: BaseException) -> str:

@@ -27,7 +27,7 @@ from mrproxy.link.capture import remove_older
 from mrproxy.link.journal import Position, segments
 from mrproxy.link.segments import Segment, is_being_written
 from mrproxy.storage.database import Database
-from mrproxy.storage.outage import FAILURES, StorageLog, kind_of, reason_of
+from mrproxy.storage.outage import Outage, StorageLog, sweep_for_ever
 from mrproxy.storage.schema import records, schema_control, schema_people
 from mrproxy.storage.usage import day_of
 
@@ -72,20 +72,11 @@ class Retention:
         self._keep = keep
         self._clock = clock
         self._log = log
-        self._problem = ""
+        self._outage = Outage(log, "what is old cannot be removed")
 
     async def run(self) -> None:
-        """For ever. What fails is tried again at the next sweep, and said once."""
-        while True:
-            await trio.sleep(SWEEP_SECONDS)
-            try:
-                await self.sweep()
-            except FAILURES as exc:
-                if kind_of(exc) != self._problem:
-                    self._log.error("what is old cannot be removed", problem=kind_of(exc), reason=reason_of(exc))
-                self._problem = kind_of(exc)
-            else:
-                self._problem = ""
+        """For ever."""
+        await sweep_for_ever(self.sweep, self._outage, SWEEP_SECONDS)
 
     async def sweep(self) -> None:
         """Raises one of FAILURES."""

@@ -10,14 +10,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from mrproxy.storage import forgetting
 from mrproxy.storage.database import Database
 from mrproxy.storage.failures import DatabaseUnavailable
-from mrproxy.storage.forgetting import ENDED_SESSIONS_SECONDS, SWEEP_SECONDS, Forgetting
-from mrproxy.storage.people.groups import create_group
-from mrproxy.storage.people.sessions import create_session, list_sessions
-from mrproxy.storage.people.values import NewGroup, NewSession
+from mrproxy.storage.forgetting import SWEEP_SECONDS, Forgetting
 from mrproxy.storage.responses import GRACE_SECONDS, delete_response, store_responses
 from mrproxy.storage.urls import Location
 from tests.fakes.log import MemoryLog
-from tests.storage.people.examples import a_user
 from tests.storage.tables import opened_with_tables
 from tests.storage.test_responses import deletion, event, find, row
 
@@ -42,16 +38,6 @@ async def test_a_sweep_empties_what_is_deleted_and_removes_what_is_old(database:
     assert await find(database, "b", now_utc=now_utc) == ["a", "b"]
 
 
-async def test_a_sweep_removes_sessions_that_ended_yesterday(database: Database) -> None:
-    group = await database.transact(create_group, NewGroup(name="staff"), 0.0)
-    user = await a_user(database, group)
-    for name, expires_utc in (("old", 10.0), ("new", 20.0)):
-        session = NewSession(id=name, user_id=user.id, kind="cookie", expires_utc=expires_utc)
-        await database.transact(create_session, session, 5.0)
-    await Forgetting(database, lambda: 15.0 + ENDED_SESSIONS_SECONDS, MemoryLog()).sweep()
-    assert [session.id for session in await database.read(list_sessions, user.id, 5.0)] == ["new"]
-
-
 class Away:
     def __init__(self) -> None:
         self.asked = 0
@@ -70,5 +56,5 @@ async def test_a_sweep_that_fails_is_said_once_and_tried_again(autojump_clock: M
         await trio.sleep(3.5 * SWEEP_SECONDS)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    assert database.asked == 5
+    assert database.asked == 4
     assert len(log.events("old responses cannot be removed")) == 1

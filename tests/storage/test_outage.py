@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from mrproxy.storage.failures import DatabaseCorrupt, DatabaseFull, DatabaseUnavailable
-from mrproxy.storage.outage import Outage, kind_of, reason_of
+from mrproxy.storage.outage import Outage, kind_of, reason_of, sweep_for_ever
 from tests.fakes.log import MemoryLog
 
 
@@ -48,3 +48,18 @@ def test_the_wait_doubles_up_to_its_bound_and_begins_anew():
 def test_a_reason_is_one_line_even_where_there_is_none():
     assert reason_of(OSError()) == ""
     assert reason_of(trio.TooSlowError()) == "no answer within 30 s"
+
+
+async def test_a_sweep_that_fails_is_said_once_and_comes_again(autojump_clock):
+    log, swept_at = MemoryLog(), []
+
+    async def sweep() -> None:
+        swept_at.append(trio.current_time())
+        if len(swept_at) in (1, 2, 4):
+            raise DatabaseUnavailable("gone")
+
+    began_at = trio.current_time()
+    with trio.move_on_after(45):
+        await sweep_for_ever(sweep, Outage(log, "it fails"), 10.0)
+    assert swept_at == [began_at + seconds for seconds in (10, 20, 30, 40)]
+    assert len(log.events("it fails")) == 2

@@ -81,12 +81,6 @@ async def list_sessions(connection: AsyncConnection, user_id: int, now_utc: floa
     return tuple(Session(**row._mapping) for row in found)
 
 
-async def expire_sessions(connection: AsyncConnection, before_utc: float, limit: int) -> int:
-    """Remove those that ended before, at most `limit` at a time; how many."""
-    old = select(sessions.c.id).where(sessions.c.expires_utc < before_utc).limit(limit)
-    return (await connection.execute(delete(sessions).where(sessions.c.id.in_(old)))).rowcount
-
-
 async def link_identity(connection: AsyncConnection, wanted: NewIdentity, now_utc: float) -> Identity:
     """Raises NotFound for its user, Taken where the identity is somebody's already."""
     await take_turn(connection)

@@ -7,7 +7,6 @@ from mrproxy.storage.people.errors import Invalid, NotFound, Taken
 from mrproxy.storage.people.sessions import (
     MAX_SESSIONS,
     create_session,
-    expire_sessions,
     find_session,
     find_user_by_identity,
     link_identity,
@@ -76,13 +75,6 @@ async def test_all_but_one_are_revoked_and_listed_newest_first(database: Databas
     assert await database.transact(revoke_sessions, ann.id, NOW) == 1
     assert await database.read(find_session, "d", NOW) is not None
     assert len("abc") < MAX_SESSIONS
-
-
-async def test_what_ended_long_ago_is_removed(database: Database, ann: User):
-    await database.transact(create_session, a_session(ann, "old"), NOW)
-    await database.transact(create_session, a_session(ann, "new", expires_utc=EXPIRES + 10), NOW)
-    assert await database.transact(expire_sessions, EXPIRES + 5, 10) == 1
-    assert [session.id for session in await database.read(list_sessions, ann.id, NOW)] == ["new"]
 
 
 async def test_nobody_has_no_session(database: Database, ann: User):
