@@ -330,6 +330,8 @@ def backend_of(backend: Backend, settings: Settings) -> BackendSpec:
         backend.aliases,
         None if isinstance(lengths, dict) else lengths,
         lengths if isinstance(lengths, dict) else {},
+        backend.first_byte_deadline_seconds,
+        backend.probe_interval_seconds,
     )
 
 

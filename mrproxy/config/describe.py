@@ -69,6 +69,8 @@ TABLE_DOCS = {
         "api_key": "Sent as a bearer token, to kind `anthropic` as `x-api-key`. The caller's key never is.",
         "models": "Allow list; absent: everything that it has.",
         "aliases": "Public name = the backend's own name.",
+        "first_byte_deadline_seconds": "From a request sent to the first byte of its answer; default: the setting.",
+        "probe_interval_seconds": "Between two probes while it is healthy; default: the setting.",
         "num_ctx": "Kind `ollama`: context length sent with every request; one for all models, or a table of public "
         "name = length. A model is then never loaded anew because two callers ask for different lengths.",
     },

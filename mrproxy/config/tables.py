@@ -40,6 +40,8 @@ class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     models: tuple[str, ...] | None = None
     aliases: dict[str, str] = {}
     num_ctx: int | dict[str, int] | None = None
+    first_byte_deadline_seconds: float | None = None
+    probe_interval_seconds: float | None = None
 
 
 class Group(LimitFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -117,6 +119,10 @@ def check_backend(backend: Backend) -> Backend:
         raise ValueError(f"unknown kind {backend.kind!r}; known are {', '.join(KINDS)}")
     if backend.max_concurrent is not None and backend.max_concurrent < 1:
         raise ValueError("max_concurrent must be at least 1")
+    if any(
+        each is not None and each <= 0 for each in (backend.first_byte_deadline_seconds, backend.probe_interval_seconds)
+    ):
+        raise ValueError("deadlines and intervals must be above 0")
     if backend.num_ctx is not None:
         if backend.kind not in ("ollama", "auto"):
             raise ValueError("num_ctx is for backends of kind ollama")

@@ -85,6 +85,7 @@ class BackendSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """`kind` may be `auto`: then the first probe that is answered decides. `models` None: all that it has.
 
     `aliases`: public name → the backend's own. `num_ctx`: context length sent to Ollama, for all models or each.
+    The two deadlines are the backend's own; None: what the settings say.
     """
 
     name: str
@@ -96,6 +97,8 @@ class BackendSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     aliases: dict[str, str] = {}
     num_ctx: int | None = None
     num_ctx_of: dict[str, int] = {}
+    first_byte_deadline_seconds: float | None = None
+    probe_interval_seconds: float | None = None
 
     def context_length(self, model: str) -> int | None:
         """Configured for a public model. Ollama takes `name` for `name:latest`: it is one model under both."""

@@ -154,6 +154,8 @@ def backend_spec(row: AnyRow, box: SecretBox, slots: Slots) -> BackendSpec:
         aliases=lists["aliases"],
         num_ctx=row.num_ctx,
         num_ctx_of=lists["num_ctx_of"],
+        first_byte_deadline_seconds=row.inference_timeout_seconds,
+        probe_interval_seconds=row.health_check_interval_seconds,
     )
 
 

@@ -110,8 +110,10 @@ class Backend:
     def first_byte_seconds(self, model: str) -> float:
         """How long the first byte may take: a model that must be loaded first has its own budget."""
         settings = self._settings
-        is_cold = self.kind == "ollama" and self.own_name(model) not in self.resident_models
-        return settings.loading_deadline_seconds if is_cold or self.is_loading else settings.first_byte_deadline_seconds
+        own = self.spec.first_byte_deadline_seconds
+        if self.is_loading or (self.kind == "ollama" and self.own_name(model) not in self.resident_models):
+            return max(own or 0.0, settings.loading_deadline_seconds)
+        return own or settings.first_byte_deadline_seconds
 
     # What attempts report
 
@@ -224,7 +226,8 @@ class Backend:
                 await self._probe(prober)
                 settings = self._settings
                 is_well = self.is_healthy and not self._failed_probes
-                wait = settings.probe_interval_seconds if is_well else settings.probe_retry_seconds
+                interval = self.spec.probe_interval_seconds or settings.probe_interval_seconds
+                wait = interval if is_well else settings.probe_retry_seconds
                 with trio.move_on_after(wait):
                     await self._probe_now.wait()
                     # A storm of failed connects asks often; once in a while is enough.

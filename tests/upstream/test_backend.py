@@ -290,3 +290,26 @@ async def test_probes_do_not_follow_the_environments_proxy(tmp_path: Path, monke
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
         assert (await ask(gateway)).status == 200
+
+
+async def test_a_backend_may_have_deadlines_of_its_own(tmp_path: Path) -> None:
+    async with run_engine("engine-a") as engine:
+        own = Configured(
+            kind="vllm", url=engine.url, name="engine-a", first_byte_deadline_seconds=0.1, probe_interval_seconds=0.05
+        )
+        async with run_gateway(tmp_path, backends=(own,), probe_interval_seconds=60) as gateway:
+            engine.behaviour = hang()
+            got = await ask(gateway)
+            assert (got.status, got.json["error"]["code"]) == (504, "backend_timeout")
+            asked = engine.probes["/health"]
+            await wait_until(lambda: engine.probes["/health"] > asked + 2)
+
+
+async def test_its_own_deadline_only_prolongs_the_time_to_load_a_model(tmp_path: Path) -> None:
+    async with run_engine("engine-a") as engine:
+        own = Configured(kind="vllm", url=engine.url, name="engine-a", first_byte_deadline_seconds=5)
+        async with run_gateway(tmp_path, backends=(own,), loading_deadline_seconds=9) as gateway:
+            backend = gateway.backend()
+            assert backend.first_byte_seconds("m") == 5
+            backend.is_loading = True
+            assert backend.first_byte_seconds("m") == 9
