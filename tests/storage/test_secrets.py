@@ -29,7 +29,7 @@ def test_nothing_else_opens_it(box: SecretBox):
         box.open(BOX.seal("key"))
 
 
-@pytest.mark.parametrize("damaged", ["", "x", BOX.seal("key")[:-4], "é"])
+@pytest.mark.parametrize("damaged", ["", "x", BOX.seal("key")[:-4], "é"], ids=["nothing", "short", "cut", "not ASCII"])
 def test_what_is_damaged_is_said_to_be(damaged: str):
     with pytest.raises(SecretUnreadable):
         BOX.open(damaged)
