@@ -62,6 +62,8 @@ real-engine: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python -m mrproxy.config > docs/configuration.md
+	$(BIN)/python -m mrproxy.cli.reference > docs/cli.md
+	$(BIN)/python -m mrproxy.control > docs/api.md
 
 clean:
 	rm -rf build dist bench-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .tox $(VENV)
