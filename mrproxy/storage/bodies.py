@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, bindparam, insert, select, tuple_
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import ColumnElement, and_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.link.capture import CapturedBodies
+from mrproxy.storage.bulk_insert import BulkInsert
 from mrproxy.storage.database import Database
 from mrproxy.storage.records import Cursor
 from mrproxy.storage.rows import LAST_UTC, storable
@@ -133,17 +133,7 @@ async def each_body_page(
 
 # What follows runs on the asyncio side.
 
-_SQLITE = sqlite.dialect(paramstyle="qmark")
-INSERT_ROW = str(insert(bodies).values({name: bindparam(name) for name in COLUMNS}).compile(dialect=_SQLITE))
-
-
-async def insert_bodies(connection: AsyncConnection, rows: list[BodyRow]) -> None:
-    if connection.dialect.name == "postgresql":
-        raw = await connection.get_raw_connection()
-        assert raw.driver_connection is not None
-        await raw.driver_connection.copy_records_to_table(bodies.name, records=rows, columns=COLUMNS)
-    else:
-        await connection.exec_driver_sql(INSERT_ROW, rows)
+insert_bodies = BulkInsert(bodies, COLUMNS).insert
 
 
 async def missing_bodies(connection: AsyncConnection, rows: list[BodyRow]) -> list[BodyRow]:

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
-from sqlalchemy import bindparam, insert, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.clock import Clock
 from mrproxy.link.journal import Position, Tail, segments
+from mrproxy.storage.bulk_insert import BulkInsert
 from mrproxy.storage.database import Database
 from mrproxy.storage.outage import ANSWER_SECONDS, FAILURES, Outage, StorageLog
 from mrproxy.storage.people.keys import touch_last_used
@@ -43,7 +43,6 @@ TOUCH_SECONDS = 60.0
 
 _LOOKUP_ROWS = 500
 _KEY_ID, _STARTED = COLUMNS.index("key_id"), COLUMNS.index("started_utc")
-SQLITE = sqlite.dialect(paramstyle="qmark")
 # Mean size of a record on disk until the first batch has shown what it is here.
 _USUAL_RECORD_BYTES = 250.0
 
@@ -255,7 +254,7 @@ def last_used(rows: list[Row], touched: Mapping[str, float]) -> dict[str, float]
     return found
 
 
-INSERT_ROW = str(insert(records).values({name: bindparam(name) for name in COLUMNS}).compile(dialect=SQLITE))
+insert_rows = BulkInsert(records, COLUMNS).insert
 
 
 # What follows runs on the asyncio side, in one transaction.
@@ -274,15 +273,6 @@ async def store(connection: AsyncConnection, batch: Batch, journal_id: str) -> N
         rows = priced(rows, await load_prices(connection))
         await insert_rows(connection, rows)
         await add_sums(connection, sums_of(rows))
-
-
-async def insert_rows(connection: AsyncConnection, rows: list[Row]) -> None:
-    if connection.dialect.name == "postgresql":
-        raw = await connection.get_raw_connection()
-        assert raw.driver_connection is not None
-        await raw.driver_connection.copy_records_to_table(records.name, records=rows, columns=COLUMNS)
-    else:
-        await connection.exec_driver_sql(INSERT_ROW, rows)
 
 
 async def missing(connection: AsyncConnection, rows: list[Row]) -> list[Row]:

@@ -364,12 +364,6 @@ async def test_torn_and_damaged_records_are_counted_once(journal, writer, databa
     assert (seen.records, seen.torn_segments, seen.damaged_records) == (1, 1, 1)
 
 
-def test_the_statement_for_sqlite_names_the_columns_in_their_order():
-    names = ingest.INSERT_ROW.partition("(")[2].partition(")")[0].replace('"', "").split(", ")
-    assert tuple(names) == COLUMNS
-    assert set(COLUMNS) | {"id"} == set(records.c.keys())
-
-
 STRANGE = {
     "model": "a\0b",
     "user": "\0",
