@@ -15,6 +15,7 @@ from mrproxy.control.publisher import Publisher
 from mrproxy.control.signin.passwords import Passwords
 from mrproxy.control.workers import Workers
 from mrproxy.storage.database import Database
+from mrproxy.storage.kinship import is_related
 from mrproxy.storage.managed import Slots
 from mrproxy.storage.outage import StorageLog
 from mrproxy.storage.secrets import BACKEND_KEYS, SecretBox
@@ -38,6 +39,12 @@ def make_publisher(
 
     async def prepare() -> None:
         await prepare_tables()
+        if not await database.transact(is_related, secret):
+            log.error(
+                "the keys of this database were made under another secret",
+                reason=f"{data_dir / 'secret'} is not the file that the database was used with: restore it, or the "
+                "keys made before are refused",
+            )
         await first.ensure(database)
 
     def slots() -> Slots:

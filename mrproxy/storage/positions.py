@@ -34,6 +34,7 @@ def read_journal_id(directory: Path) -> str:
         return found
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     made, temporary = secrets.token_hex(8), path.with_name(f".{ID_NAME}")
+    temporary.touch(0o600)
     temporary.write_text(f"{made}\n")
     temporary.replace(path)
     return made

@@ -7,6 +7,7 @@
 Read next: `spans.py`, for what is in a span.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -124,6 +125,7 @@ def open_sender(endpoint: str, version: str) -> Send:
         from opentelemetry.sdk.trace.export import SpanExportResult
     except ImportError as exc:
         raise ExporterMissing("OpenTelemetry export needs the extra `otel`: pip install 'mrproxy[otel]'") from exc
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # what fails is said by us, as an event
     exporter = OTLPSpanExporter(endpoint)
     resource = Resource.create({"service.name": "mrproxy", "service.version": version})
 

@@ -58,3 +58,17 @@ async def test_a_new_data_directory_is_ready_by_itself(tmp_path: Path, nursery: 
             await publisher.catch_up()
             (backend,) = snapshots.read(tmp_path / SNAPSHOT_NAME).backends
             assert (backend.max_concurrent, backend.api_key) == (slots, "sk")
+
+
+@pytest.mark.slow
+async def test_a_secret_that_is_not_the_databases_is_an_error_in_the_log(tmp_path: Path, nursery: trio.Nursery):
+    (tmp_path / "run").mkdir()
+    configure(tmp_path, Settings())
+    logs = []
+    async with open_bridge() as bridge, open_database(locate("", tmp_path), bridge) as database:
+        for secret in (SECRET, SECRET, b"1" * 32):
+            logs.append(log := MemoryLog())
+            arguments = (database, partial(prepare, database), lambda: 5.0, log, {}, Passwords())
+            await make_publisher(Settings(), tmp_path, secret, *arguments).catch_up()
+    said = [bool(log.events("the keys of this database were made under another secret")) for log in logs]
+    assert said == [False, False, True]
