@@ -83,6 +83,8 @@ GRANTS: dict[Role, frozenset[Permission]] = {
 }
 
 _INFERENCE = frozenset({P.INFERENCE, P.MODELS_LIST, P.OWN_USAGE_READ})
+# What a key may that is for asking models and nothing else.
+ASKING = _ANONYMOUS | _INFERENCE
 
 SCOPES: dict[str, frozenset[Permission]] = {
     "inference": _INFERENCE,

@@ -12,9 +12,9 @@ from mrproxy.config.networks import Network, is_in, parse_address, readable_netw
 from mrproxy.errors import Code, Refused
 from mrproxy.identity.digest import digest_key
 from mrproxy.link.catalogue import Catalogue, catalogue_from
+from mrproxy.link.scopes import INFERENCE_SCOPES
 from mrproxy.link.snapshot import KeySpec, Snapshot
 
-INFERENCE = "inference"
 _MISSING = "an API key is needed: 'Authorization: Bearer <key>' or 'X-API-Key: <key>'"
 
 
@@ -76,7 +76,7 @@ class Identity:
         if caller.expires_utc is not None and caller.expires_utc <= self._clock():
             raise Refused(Code.EXPIRED_KEY, "the API key has expired")
         if not caller.may_infer:
-            raise Refused(Code.SCOPE_FORBIDDEN, f"this API key lacks the scope '{INFERENCE}'")
+            raise Refused(Code.SCOPE_FORBIDDEN, "this API key lacks the scope 'inference'")
         if caller.networks is not None and not is_in(parse_address(address), caller.networks):
             raise Refused(Code.ADDRESS_FORBIDDEN, f"this API key may not be used from {address}")
 
@@ -88,7 +88,7 @@ def _caller(key: KeySpec, digest: bytes, catalogue: Catalogue) -> Caller:
     weight = None if user is None else user.weight
     if weight is None:
         weight = 1 if group is None else group.weight
-    may_infer = INFERENCE in key.scopes
+    may_infer = not INFERENCE_SCOPES.isdisjoint(key.scopes)
     return Caller(
         key_id=key.id,
         user=key.user or "",

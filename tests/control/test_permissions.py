@@ -14,6 +14,7 @@ from mrproxy.control.permissions import (
     permissions_of,
     roles_of,
 )
+from mrproxy.link.scopes import INFERENCE_SCOPES
 
 roles = st.frozensets(st.sampled_from(Role))
 scopes = st.none() | st.lists(st.sampled_from([*SCOPES, "unheard-of"]))
@@ -54,7 +55,12 @@ def test_a_member_has_what_is_its_own():
     assert not {Permission.USERS_READ, Permission.RECORDS_READ, Permission.SETTINGS_READ} & allowed
 
 
-@pytest.mark.parametrize("scope", ["inference", "openai.inference", "api", "api:inference"])
+def test_workers_let_the_same_scopes_infer_but_not_those_that_only_administer():
+    granting = {scope for scope, granted in SCOPES.items() if Permission.INFERENCE in granted}
+    assert granting == INFERENCE_SCOPES | {scope for scope, granted in SCOPES.items() if granted == ALL}
+
+
+@pytest.mark.parametrize("scope", sorted(INFERENCE_SCOPES))
 def test_a_key_for_inference_administers_nothing(scope):
     allowed = permissions_of({Role.ADMIN, Role.MEMBER}, [scope])
     assert allowed - GRANTS[Role.ANONYMOUS] <= {

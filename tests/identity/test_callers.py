@@ -6,6 +6,7 @@ from mrproxy.errors import Code, Refused
 from mrproxy.identity.callers import Identity
 from mrproxy.identity.digest import digest_key
 from mrproxy.link.catalogue import Catalogue, catalogue_from
+from mrproxy.link.scopes import INFERENCE_SCOPES
 from mrproxy.link.snapshot import GroupSpec, KeySpec, Snapshot, UserSpec
 
 SECRET = b"s" * 32
@@ -120,6 +121,12 @@ def test_a_flood_of_unknown_keys_leaves_nothing_behind() -> None:
 def test_a_key_without_the_scope_may_not_infer(scopes: tuple[str, ...]) -> None:
     assert Callers(spec(b"a", scopes=scopes)).code(b"a", status=403) is Code.SCOPE_FORBIDDEN
     assert Callers(spec(b"a", scopes=(*scopes, "inference"))).identity.identify(b"a").may_infer
+
+
+@pytest.mark.parametrize("scope", sorted(INFERENCE_SCOPES))
+def test_every_word_for_inference_lets_infer(scope: str) -> None:
+    caller = Callers(spec(b"a", scopes=("logs.read", scope))).identity.identify(b"a")
+    assert (caller.may_infer, caller.is_plain) == (True, True)
 
 
 def test_a_key_may_be_bound_to_networks() -> None:

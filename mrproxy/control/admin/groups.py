@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.control.admin.auditing import note
+from mrproxy.control.admin.giving import check_reserved
 from mrproxy.control.admin.listing import BothQuery, fetch_by, is_found, page_of_both
 from mrproxy.control.admin.shapes import (
     CONFIGURATION,
@@ -164,6 +165,7 @@ async def write_new(connection: AsyncConnection, actor: Actor, wanted: GroupWant
     pots = {"limits": limits_wanted(wanted.limits), "shared": limits_wanted(wanted.shared)}
     new = NewGroup(**fields_of(wanted, NewGroup) | pots)
     group = await groups.create_group(connection, new, now_utc)
+    check_reserved(actor, group)
     await note(connection, actor, "group.create", "group", group.name, None, group, now_utc)
     return group
 
@@ -173,6 +175,7 @@ async def write_changes(
 ) -> Group:
     before = await groups.get_group(connection, group_id)
     after = await groups.change_group(connection, group_id, changes_of(patch), version, now_utc)
+    check_reserved(actor, before, after)
     await note(connection, actor, "group.change", "group", after.name, before, after, now_utc)
     return after
 
@@ -181,6 +184,7 @@ async def write_removal(
     connection: AsyncConnection, actor: Actor, group_id: int, version: int | None, now_utc: float
 ) -> None:
     group = await groups.delete_group(connection, group_id, version, now_utc)
+    check_reserved(actor, group)
     await note(connection, actor, "group.delete", "group", group.name, group, None, now_utc)
 
 

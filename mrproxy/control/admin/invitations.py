@@ -12,6 +12,7 @@ from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.control.admin.auditing import note
+from mrproxy.control.admin.giving import check_reserved
 from mrproxy.control.admin.groups import group_named
 from mrproxy.control.admin.listing import RowKey
 from mrproxy.control.admin.secrets import digest_of
@@ -100,6 +101,7 @@ async def write_new(
     connection: AsyncConnection, actor: Actor, wanted: InvitationWanted, code: str, digest: str, now_utc: float
 ) -> Invitation:
     group = await group_named(connection, wanted.group)
+    check_reserved(actor, group)
     expires_utc = seconds_of(wanted.expires_utc)
     new = NewInvitation(
         digest=digest,

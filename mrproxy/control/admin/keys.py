@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.control.admin.auditing import note
+from mrproxy.control.admin.giving import check_scopes_given
 from mrproxy.control.admin.groups import group_named
 from mrproxy.control.admin.listing import BothQuery, fetch_by, is_found, page_of_both
 from mrproxy.control.admin.secrets import MadeKey, made_key
@@ -205,6 +206,7 @@ def check_scopes(scopes: Sequence[str]) -> None:
 async def write_new(
     connection: AsyncConnection, actor: Actor, wanted: KeyWanted, made: MadeKey, now_utc: float
 ) -> ApiKey:
+    check_scopes_given(actor, wanted.scopes)
     user: User | None = None
     if (wanted.user is None) == (wanted.group is None):
         raise Problem("invalid", "Name a user or a group.", errors=(Detail("/user", "or /group, and only one"),))
@@ -255,6 +257,7 @@ async def write_changes(
 ) -> ApiKey:
     before = await keys.get_key(connection, row)
     after = await keys.change_key(connection, row, changes_of(patch), version, now_utc)
+    check_scopes_given(actor, after.scopes)  # whatever was changed: a new end or network may bring it back to life
     await note(connection, actor, "key.change", "key", after.key_id, before, after, now_utc)
     return after
 
@@ -286,6 +289,8 @@ async def write_rotation(
         is_by_member=is_by_member,
     )
     after = await keys.rotate_key(connection, row, replacement, wanted.overlap_seconds, now_utc)
+    if not is_by_member:
+        check_scopes_given(actor, after.scopes)
     await note(connection, actor, "key.rotate", "key", before.key_id, before, after, now_utc)
     return after
 

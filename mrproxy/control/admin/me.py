@@ -37,7 +37,7 @@ from mrproxy.control.api.call import Call
 from mrproxy.control.api.endpoint import Answer, Endpoint
 from mrproxy.control.api.pages import Listing, PageQuery, answer_page
 from mrproxy.control.api.problem import Detail, Problem
-from mrproxy.control.permissions import SCOPES, Permission, permissions_of
+from mrproxy.control.permissions import Permission, permissions_of
 from mrproxy.storage.people import keys, quota_requests, users
 from mrproxy.storage.people.values import (
     ApiKey,
@@ -174,11 +174,6 @@ def check_own_scopes(actor: Actor, scopes: tuple[str, ...]) -> None:
     if not wanted <= actor.permissions:
         what = "A key cannot be given what you may not do yourself with what you signed in with."
         raise Problem("forbidden", what, errors=(Detail("/scopes", "allow too much"),))
-    if actor.scopes is not None and "inference" in scopes and not set(actor.scopes) & INFERENCE:
-        raise Problem("forbidden", "This key may not make keys for inference.")
-
-
-INFERENCE = {scope for scope, granted in SCOPES.items() if Permission.INFERENCE in granted}
 
 
 async def find_own_key(connection: AsyncConnection, user_id: int, key_id: str) -> ApiKey:

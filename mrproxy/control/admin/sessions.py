@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.control.admin.auditing import note
+from mrproxy.control.admin.giving import check_reserved
 from mrproxy.control.admin.shapes import at
 from mrproxy.control.admin.users import found_user
 from mrproxy.control.api.actor import Actor
@@ -78,11 +79,13 @@ async def write_end(connection: AsyncConnection, actor: Actor, user_id: int, ses
     found = await sessions.find_session(connection, session_id, now_utc)
     if found is None or found[0].user_id != user_id:
         raise Problem("not-found", "There is no such session.")
+    check_reserved(actor, found[1])
     await sessions.revoke_session(connection, session_id, now_utc)
     await note(connection, actor, "session.end", "user", found[1].name, None, None, now_utc)
 
 
 async def write_end_all(connection: AsyncConnection, actor: Actor, user: User, now_utc: float) -> int:
+    check_reserved(actor, user)
     ended = await sessions.revoke_sessions(connection, user.id, now_utc)
     await note(connection, actor, "session.end_all", "user", user.name, None, None, now_utc)
     return ended

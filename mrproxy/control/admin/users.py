@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.control.admin.auditing import note
+from mrproxy.control.admin.giving import check_reserved
 from mrproxy.control.admin.groups import group_named
 from mrproxy.control.admin.listing import BothQuery, fetch_by, is_found, page_of_both
 from mrproxy.control.admin.secrets import hashed_password
@@ -212,6 +213,7 @@ async def write_new(
     connection: AsyncConnection, actor: Actor, wanted: UserWanted, password_hash: str | None, now_utc: float
 ) -> User:
     group = await group_named(connection, wanted.group)
+    check_reserved(actor, group)
     plain = fields_of(wanted, NewUser)
     limits = limits_wanted(wanted.limits)
     new = NewUser(**plain | {"limits": limits, "group_id": group.id, "password_hash": password_hash})
@@ -237,6 +239,7 @@ async def write_changes(
         changes["group_id"] = (await group_named(connection, str(changes.pop("group")))).id
     before = await users.get_user(connection, user_id)
     after = await users.change_user(connection, user_id, changes, version, now_utc)
+    check_reserved(actor, before, after)
     if "password_hash" in changes or not after.is_active:
         await revoke_sessions(connection, user_id, now_utc)
     await note(connection, actor, "user.change", "user", after.name, before, after, now_utc)
@@ -249,12 +252,14 @@ async def write_removal(
     if actor.user_id == user_id:
         raise Problem("conflict", "You cannot delete yourself.")
     user, is_gone = await users.delete_user(connection, user_id, version, now_utc)
+    check_reserved(actor, user)
     await note(connection, actor, "user.delete", "user", user.name, user, None, now_utc)
     return is_gone
 
 
 async def write_unlock(connection: AsyncConnection, actor: Actor, user_id: int, now_utc: float) -> User:
     before = await users.get_user(connection, user_id)
+    check_reserved(actor, before)
     await users.unlock(connection, user_id)
     after = await users.get_user(connection, user_id)
     await note(connection, actor, "user.unlock", "user", after.name, before, after, now_utc)

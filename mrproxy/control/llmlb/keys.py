@@ -1,11 +1,10 @@
 """Shell. `/api-keys`, and `/me/api-keys` for one's own: llmlb's words for scopes are kept and shown as they were given.
 
 A key belongs to whoever makes it. What was deleted is gone from here; if it was used it stays revoked, so that its
-records keep an owner. Workers ask for our word `inference`, so it stands beside their words that mean the same.
+records keep an owner.
 Read next: `../admin/keys.py`, which does the same in our own words; `../permissions.py`, for all words.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,8 +13,8 @@ from msgspec import UNSET, Meta, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.control.admin.auditing import note
+from mrproxy.control.admin.giving import check_scopes_given
 from mrproxy.control.admin.keys import KeyWanted, configured_key, new_key, write_key
-from mrproxy.control.admin.me import INFERENCE as WORDS_OF_INFERENCE
 from mrproxy.control.admin.me import check_own_scopes
 from mrproxy.control.admin.secrets import made_key
 from mrproxy.control.admin.shapes import CONFIGURATION, MANAGED, Source, at, configured_problem, moment
@@ -33,10 +32,8 @@ from mrproxy.storage.people.groups import get_group
 from mrproxy.storage.people.pages import MAX_PAGE
 from mrproxy.storage.people.values import ApiKey, KeyFilter, NewKey
 
-INFERENCE = "inference"
 # What a key is for when nobody says: in the oldest version there were no scopes, and every key could infer.
 USUAL = ("api",)
-ALIKE = frozenset(WORDS_OF_INFERENCE) - {INFERENCE, "admin", "admin:*"}
 
 Words = Annotated[tuple[Text, ...], Meta(max_length=50)]
 
@@ -147,10 +144,13 @@ async def answer_made(call: Call[KeyWantedThere, None], *, is_by_member: bool) -
     """Whoever asks with a key gives no more than that has."""
     wanted = call.request
     words = wanted.words()
-    check_own_scopes(call.actor, words)
+    if is_by_member:
+        check_own_scopes(call.actor, words)
+    else:
+        check_scopes_given(call.actor, words)
     expires_utc = moment_in(wanted.expires_at, "expires_at")
     user_id, made = call.user_id, await made_key(call)
-    ours = KeyWanted(name=wanted.name, scopes=stored(words), expires_utc=moment(expires_utc))
+    ours = KeyWanted(name=wanted.name, scopes=words, expires_utc=moment(expires_utc))
     new = new_key(call.actor, ours, made, user_id=user_id, is_by_member=is_by_member)
     key = await call.transact(write_new, call.actor, new, call.now_utc)
     return Answer(value=KeyMade(**msgspec.structs.asdict(shown(key)), key=made.key), status=201)
@@ -205,7 +205,10 @@ async def write_changes(
     now_utc: float,
 ) -> ApiKey:
     """A member's key lives no longer from now on than its group allows."""
-    if is_by_member and "expires_utc" in changes:
+    if not is_by_member:
+        check_scopes_given(actor, key.scopes)
+    elif "expires_utc" in changes:
+        check_own_scopes(actor, key.scopes)
         group = await get_group(connection, key.group_id)
         changes |= {"expires_utc": keys.bounded(changes["expires_utc"], group, now_utc)}  # type: ignore[arg-type]
     before = await keys.get_key(connection, key.id)
@@ -236,17 +239,7 @@ async def refuse_same_name(connection: AsyncConnection, key: ApiKey) -> None:
         raise Taken("name", key.name)
 
 
-def stored(words: Sequence[str]) -> tuple[str, ...]:
-    return (*words, INFERENCE) if ALIKE & set(words) and INFERENCE not in words else tuple(words)
-
-
-def words_of(scopes: Sequence[str]) -> tuple[str, ...]:
-    """As they were given."""
-    return tuple(each for each in scopes if each != INFERENCE) if ALIKE & set(scopes) else tuple(scopes)
-
-
 def shown(key: ApiKey) -> KeyShown:
-    words = words_of(key.scopes)
     return KeyShown(
         id=key.key_id,
         key_prefix=key.prefix,
@@ -255,8 +248,8 @@ def shown(key: ApiKey) -> KeyShown:
         created_at=at(key.created_utc),
         expires_at=moment(key.expires_utc),
         last_used_at=moment(key.last_used_utc),
-        scopes=words,
-        permissions=words,
+        scopes=key.scopes,
+        permissions=key.scopes,
     )
 
 

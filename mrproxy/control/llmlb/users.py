@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mrproxy.control.admin.auditing import note
+from mrproxy.control.admin.giving import check_reserved
 from mrproxy.control.admin.secrets import hashed, hashed_password
 from mrproxy.control.admin.shapes import CONFIGURATION, MANAGED, Source, at, configured_problem, moment
 from mrproxy.control.admin.users import UserChanges, UserWanted, configured_user, found_user, write_changes, write_new
@@ -148,6 +149,7 @@ async def write_removal(
     connection: AsyncConnection, actor: Actor, user_id: int, version: int | None, now_utc: float
 ) -> None:
     user, _ = await users.delete_user(connection, user_id, version, now_utc)
+    check_reserved(actor, user)
     await note(connection, actor, "user.delete", "user", user.name, user, None, now_utc)
 
 
