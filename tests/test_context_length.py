@@ -151,7 +151,7 @@ async def test_other_kinds_of_engines_hear_nothing_of_it(tmp_path: Path) -> None
 
 
 async def reload_with(gateway: Gateway, num_ctx: int | None, **settings: Any) -> None:
-    path = gateway.worker._snapshot_path
+    path = gateway.worker._follower.path
     snapshot = read(path)
     backends = tuple(msgspec.structs.replace(spec, num_ctx=num_ctx) for spec in snapshot.backends)
     changed = replace(snapshot.settings, **settings)

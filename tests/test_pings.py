@@ -39,7 +39,7 @@ QUICK: dict[str, Any] = {"ping_seconds": 0.01}
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is silent is looked for all the time."""
-    monkeypatch.setattr("mrproxy.upstream.live._SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr("mrproxy.upstream.registry.SWEEP_SECONDS", 0.01)
 
 
 class Patience:
