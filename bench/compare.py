@@ -19,7 +19,7 @@ from bench.client import Client
 from bench.loads import JsonLoad, StreamLoad, Window
 from bench.reactor import Reactor
 from bench.summary import Spread, percentile, spread_of
-from bench.targets import PROXY_CORE, Target
+from bench.targets import PROXY_CORE, Target, can_pin
 from bench.workload import RequestSpec, encode_request, pad_request
 
 SCHEMA = "bench.compare/1"
@@ -200,6 +200,8 @@ def _sample(target: Target, workload: str, alternation: int, turn: Turn) -> Samp
         parts[name] = parts.get(name, 0.0) + used_us
     if ended:
         window.errors.insert(0, f"process {ended[0]} of {target.name} ended during the window")
+    if can_pin() and procfs.cores_of(tuple(after.usage.cpu_ns_by_pid)) - {PROXY_CORE}:
+        window.errors.insert(0, f"{target.name} is not on the proxies' core")
     others = after.proxy_core_seconds - before.proxy_core_seconds - cpu_ns / 1e9
     return Sample(
         target=target.name,

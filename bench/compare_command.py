@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from bench.export import fill
 from bench.peers import open_peer, parse_peers
 from bench.tables import print_table
 from bench.targets import (
-    LOAD_CORE,
     PROXY_CORE,
     Target,
     can_pin,
@@ -25,6 +23,7 @@ from bench.targets import (
     open_mrproxy,
     open_nginx,
     parse_url,
+    pin_generator,
 )
 
 
@@ -127,9 +126,7 @@ def compare_command(
     known_pids = parse_pids(pids)
     key = str(options["key"])
     chosen = parse_peers(str(options["peers"]))
-    if can_pin():
-        os.sched_setaffinity(0, {LOAD_CORE})
-    else:
+    if not pin_generator():
         click.echo("warning: fewer than two cores, nothing is pinned", err=True)
     with contextlib.ExitStack() as stack:
         upstream = _open_upstream(stack, options)

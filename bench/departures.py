@@ -7,7 +7,6 @@ they take.
 
 import contextlib
 import json
-import os
 import sys
 import time
 
@@ -19,7 +18,7 @@ from bench.fidelity import control
 from bench.reactor import Reactor
 from bench.summary import percentile
 from bench.tables import print_table
-from bench.targets import LOAD_CORE, Target, can_pin, open_command, open_mock, open_mrproxy, open_nginx
+from bench.targets import Target, open_command, open_mock, open_mrproxy, open_nginx, pin_generator
 from bench.workload import RequestSpec, encode_request
 
 # Phase: what the mock is told so that a request stays in it, and whether the client streams.
@@ -44,8 +43,7 @@ def departures_command(
     clients: int, spacing_ms: float, target: str, start: str | None, key: str, limit_ms: float, as_json: bool
 ) -> None:
     """Clients that leave while streaming, before the first token, before the answer: when does the engine notice?"""
-    if can_pin():
-        os.sched_setaffinity(0, {LOAD_CORE})
+    pin_generator()
     found: dict[str, list[float]] = {}
     for phase, (arguments, streams) in PHASES.items():
         click.echo(phase, err=True)

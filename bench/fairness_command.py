@@ -4,7 +4,6 @@ first served.
 
 import contextlib
 import json
-import os
 import secrets
 import sys
 import tempfile
@@ -17,7 +16,7 @@ import click
 from bench.fairness import FairnessLoad, FairnessOutcome, FairnessPlan
 from bench.shares import documented_bound
 from bench.tables import print_table
-from bench.targets import LOAD_CORE, can_pin, open_mock, open_mrproxy
+from bench.targets import open_mock, open_mrproxy, pin_generator
 
 SHARE_TOLERANCE = 0.02
 JAIN_FLOOR = 0.99
@@ -57,8 +56,7 @@ def fairness_command(
     keys = {name: "mr_" + secrets.token_urlsafe(32) for name in named}
     plan = FairnessPlan(named, keys, slots=slots, depth=depth, seconds=seconds)
     options = ("--quantum-tokens", str(quantum_tokens), "--burst-cap-tokens", str(burst_cap_tokens))
-    if can_pin():
-        os.sched_setaffinity(0, {LOAD_CORE})
+    pin_generator()
     outcomes: dict[str, list[FairnessOutcome]] = {"wdrr": [], "fifo": []}
     for turn in range(alternations):
         for scheduler in ("wdrr", "fifo"):

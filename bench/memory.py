@@ -6,7 +6,6 @@ have left. A first, smaller crowd comes and goes before the baseline, so that wh
 
 import contextlib
 import json
-import os
 import resource
 import sys
 import time
@@ -18,7 +17,7 @@ from bench.client import Client
 from bench.loads import StreamLoad
 from bench.reactor import Reactor
 from bench.tables import print_table
-from bench.targets import LOAD_CORE, Target, can_pin, open_command, open_mock, open_mrproxy, open_nginx
+from bench.targets import Target, open_command, open_mock, open_mrproxy, open_nginx, pin_generator
 from bench.workload import RequestSpec, encode_request
 
 WARM_STREAMS = 100
@@ -47,8 +46,7 @@ def memory_command(
 ) -> None:
     """Memory per open stream: N streams through `mrproxy serve` (or --start CMD), RSS before, with them, and after."""
     raise_file_limit()
-    if can_pin():
-        os.sched_setaffinity(0, {LOAD_CORE})
+    pin_generator()
     with contextlib.ExitStack() as stack:
         arguments = ("--itl-ms", f"{itl_ms:g}", "--max-num-seqs", "100000")
         mock = stack.enter_context(open_mock("vllm", *arguments))

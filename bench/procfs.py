@@ -5,6 +5,7 @@ clock_getcpuclockid(3)): the same user + system time as in /proc/PID/stat, threa
 nanoseconds instead of 10 ms ticks.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -130,6 +131,15 @@ def pin(roots: list[int], core: int) -> None:
                 os.sched_setaffinity(int(thread), {core})
             except OSError:
                 continue
+
+
+def cores_of(pids: tuple[int, ...]) -> set[int]:
+    """Where these may run, together; processes that have ended count for nothing."""
+    cores: set[int] = set()
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            cores |= os.sched_getaffinity(pid)
+    return cores
 
 
 def describe_environment() -> dict[str, str]:

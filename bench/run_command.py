@@ -5,7 +5,6 @@ Exit codes: 0 fine · 2 requests failed or answers differed · 3 the run is inva
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from bench.report import format_bytes, format_ns, render_html
 from bench.results import SHARES, RunResult, decode_result, encode_result
 from bench.run import Runner, RunPlan
 from bench.tables import print_table
-from bench.targets import LOAD_CORE, Target, can_pin, open_mock, parse_url
+from bench.targets import Target, open_mock, parse_url, pin_generator
 from bench.workload import PATHS, RequestSpec
 
 EXIT_FAILED, EXIT_INVALID = 2, 3
@@ -54,8 +53,7 @@ def run_command(
     keys: tuple[str, ...], json_path: Path | None, html_path: Path | None, **options: str | float | bool | None
 ) -> None:
     """One load against one address: closed loop, or open loop with --rate; JSON or streams."""
-    if can_pin():
-        os.sched_setaffinity(0, {LOAD_CORE})
+    pin_generator()
     with contextlib.ExitStack() as stack:
         target, mock_url = open_target(stack, options)
         plan = plan_of(options, keys)

@@ -6,7 +6,6 @@ judged by the slope of a straight line through the samples of the second half, w
 
 import contextlib
 import json
-import os
 import random
 import sys
 import time
@@ -22,7 +21,7 @@ from bench.client import Client, Job
 from bench.reactor import Reactor
 from bench.run_command import find_pids
 from bench.tables import print_table
-from bench.targets import LOAD_CORE, Target, can_pin, open_mock, open_mrproxy, parse_url
+from bench.targets import Target, open_mock, open_mrproxy, parse_url, pin_generator
 from bench.workload import RequestSpec, encode_request
 
 SAMPLE_SECONDS = 2.0
@@ -135,8 +134,7 @@ def soak_command(
     as_json: bool,
 ) -> None:
     """Mixed load for minutes: are memory and file descriptors flat?"""
-    if can_pin():
-        os.sched_setaffinity(0, {LOAD_CORE})
+    pin_generator()
     with contextlib.ExitStack() as stack:
         if url:
             host, port = parse_url(url)

@@ -5,6 +5,7 @@ says so.
 """
 
 import contextlib
+import functools
 import os
 import secrets
 import shlex
@@ -95,8 +96,17 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+@functools.cache
 def can_pin() -> bool:
+    """Whether this process was started with both cores; asked once, because the generator then pins itself to one."""
     return {PROXY_CORE, LOAD_CORE} <= os.sched_getaffinity(0)
+
+
+def pin_generator() -> bool:
+    """This process, and what it starts unpinned, stays on the generator's core; False where there is only one."""
+    if can_pin():
+        os.sched_setaffinity(0, {LOAD_CORE})
+    return can_pin()
 
 
 def wait_listening(host: str, port: int, process: "subprocess.Popen[bytes] | None" = None) -> None:

@@ -69,3 +69,10 @@ def test_a_process_is_named_in_two_words():
 
 def test_the_environment_names_the_machine():
     assert set(procfs.describe_environment()) == {"cpu", "kernel", "python", "load"}
+
+
+def test_cores_of_several_are_all_of_theirs_and_what_is_gone_has_none():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    assert procfs.cores_of((process.pid,)) == set()
+    assert procfs.cores_of((os.getpid(), process.pid)) == os.sched_getaffinity(0)

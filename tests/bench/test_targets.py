@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 
 import click
@@ -27,6 +28,25 @@ def test_a_process_is_gone_when_its_block_ends():
     stop_group(process)  # twice does no harm
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
+
+
+PINNING = """
+import os, sys
+from bench.targets import PROXY_CORE, open_process, pin_generator
+print(pin_generator(), os.sched_getaffinity(0))
+with open_process([sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"], PROXY_CORE, log=Log()) as child:
+    child.wait()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.cpu_count() == 1, reason="one core: nothing is pinned")
+def test_what_the_pinned_generator_starts_is_on_the_proxies_core_all_the_same(tmp_path):
+    """In a process of its own: a pinned test runner would stay so."""
+    log = tmp_path / "child"
+    program = PINNING.replace("Log()", f"__import__('pathlib').Path({str(log)!r})")
+    generator = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (generator.stdout, log.read_text()) == ("True {1}\n", "{0}\n")
 
 
 @pytest.mark.slow
