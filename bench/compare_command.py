@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+import shutil
 import sys
+import tempfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,6 +20,7 @@ from bench.peers import open_peer, parse_peers
 from bench.tables import print_table
 from bench.targets import (
     PROXY_CORE,
+    Company,
     Target,
     can_pin,
     open_command,
@@ -76,7 +81,8 @@ ENGINES = ("vllm", "ollama", "anthropic")
     type=int,
     metavar="RECORDS",
     help="Also `mrproxy serve` with so many records in its database (`stored`), and the same while its control process "
-    "exports them, shows pages and takes more over (`busy`).",
+    "exports them, shows pages and takes more over (`busy`; `busy realtime` with --worker-realtime; `nginx beside` is "
+    "nginx on the core of such a gateway).",
 )
 @click.option(
     "--translate",
@@ -131,8 +137,9 @@ def compare_command(
     with contextlib.ExitStack() as stack:
         upstream = _open_upstream(stack, options)
         targets = []
-        if not options["no_nginx"]:
-            targets.append(stack.enter_context(open_nginx(upstream)))
+        nginx = None if options["no_nginx"] else stack.enter_context(open_nginx(upstream))
+        if nginx is not None:
+            targets.append(nginx)
         if not options["no_direct"]:
             targets.append(Target(compare.DIRECT, upstream.host, upstream.port, ()))
         if options["ours"]:
@@ -141,7 +148,7 @@ def compare_command(
             backend = f"vllm={upstream.url},max_concurrent=4096"
             targets.append(stack.enter_context(open_mrproxy([backend], options=extra)))
         if options["busy"]:
-            targets += _open_busy(stack, upstream, int(str(options["busy"])))
+            targets += _open_busy(stack, upstream, int(str(options["busy"])), nginx)
         for caller, engine in parse_pairs(str(options["translate"])):
             targets.append(_open_translating(stack, caller, engine, options))
         targets += [stack.enter_context(open_peer(peer, upstream)) for peer in chosen]
@@ -152,19 +159,21 @@ def compare_command(
     report(plan, rows, as_json, output, html_path)
 
 
-def _open_busy(stack: contextlib.ExitStack, upstream: Target, records: int) -> list[Target]:
-    """Two gateways alike, of which one has no peace."""
-
-    def filled(data_dir: Path) -> None:
-        data_dir.mkdir(mode=0o700)
-        trio.run(fill, data_dir, "", records)
-
+def _open_busy(stack: contextlib.ExitStack, upstream: Target, records: int, nginx: Target | None) -> list[Target]:
+    """Gateways alike, of which all but the first have no peace; and nginx beside a gateway that has none."""
+    template = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-records-"))) / "data"
+    template.mkdir(mode=0o700)
+    trio.run(fill, template, "", records)
     backend = f"vllm={upstream.url},max_concurrent=4096"
-    companies = {"stored": None, "busy": keep_busy}
-    return [
-        stack.enter_context(open_mrproxy([backend], name, ("--records",), prepare=filled, company=company))
-        for name, company in companies.items()
-    ]
+
+    def opened(name: str, *options: str, company: Company | None = None) -> Target:
+        arguments = ("--records", *options)
+        prepare = partial(shutil.copytree, template)
+        return stack.enter_context(open_mrproxy([backend], name, arguments, prepare=prepare, company=company))
+
+    busy = opened("busy", company=keep_busy)
+    beside = [] if nginx is None else [replace(nginx, name="nginx beside", company=busy.company)]
+    return [opened("stored"), busy, opened("busy realtime", "--worker-realtime", company=keep_busy), *beside]
 
 
 def parse_pairs(text: str) -> list[tuple[str, str]]:

@@ -27,6 +27,9 @@ import click
 
 PROXY_CORE = 0
 LOAD_CORE = 1
+# What goes on beside a gateway: of its URL and data directory.
+Company = Callable[[str, Path], AbstractContextManager[None]]
+
 READY_SECONDS = 20.0
 STOP_SECONDS = 5.0
 
@@ -218,7 +221,7 @@ def open_mrproxy(
     operation: str = "chat",
     config_text: str = "",
     prepare: Callable[[Path], object] = lambda _: None,
-    company: Callable[[str, Path], AbstractContextManager[None]] | None = None,
+    company: Company | None = None,
 ) -> Iterator[Target]:
     """`mrproxy serve` with everything on, in a temporary data directory, with a key of its own.
 

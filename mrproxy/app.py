@@ -24,7 +24,7 @@ from mrproxy.clock import utc_now
 from mrproxy.config import Settings
 from mrproxy.following import Follower
 from mrproxy.link.snapshot import read
-from mrproxy.priority import ask_for_short_turns, give_way
+from mrproxy.priority import give_way, go_first
 from mrproxy.telemetry.log import Log, open_log
 
 STDERR = 2
@@ -36,10 +36,13 @@ def run_worker(snapshot_path: Path, *, name: str, listen_fd: int, is_shared: boo
 
     follower = Follower(snapshot_path)
     catalogue = follower.first()
-    log = opened_log(f"worker {name}", catalogue.head.settings, snapshot_path.parent)
+    settings = catalogue.head.settings
+    goes_first = settings.worker_realtime and go_first()  # before the log has a thread
+    log = opened_log(f"worker {name}", settings, snapshot_path.parent)
+    if settings.worker_realtime and not goes_first:
+        log.warning("worker_realtime: the system does not allow it (CAP_SYS_NICE, or LimitRTPRIO=1)")
     listener = socket.socket(fileno=listen_fd)
     listener.setblocking(False)
-    ask_for_short_turns()
     trio.run(Worker(name, follower, catalogue, listener, log, is_shared=is_shared).run)
 
 

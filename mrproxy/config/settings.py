@@ -109,6 +109,15 @@ class Settings:
             restart=True,
         ),
     )
+    worker_realtime: bool = setting(
+        False,
+        About(
+            SERVER,
+            "Real-time priority (SCHED_RR) for the workers: no token waits for another process's turn on the core. "
+            "Needs `CAP_SYS_NICE` or `LimitRTPRIO=1`; without, a warning. For machines with cores to spare.",
+            restart=True,
+        ),
+    )
     listen_backlog: int = setting(
         2048,
         About(

@@ -1,8 +1,10 @@
 """One port, two planes: pages and metrics through the front door, and HTTP as clients other than SDKs speak it."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import h11
 import pytest
@@ -11,13 +13,44 @@ import trio_websocket
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from bench.procfs import PROC, list_tree
 from tests.front_door.conftest import House
-from tests.front_door.gateway import KEY, MESSAGES, Answer, Gateway, eventually
+from tests.front_door.gateway import (
+    KEY,
+    MESSAGES,
+    Answer,
+    Gateway,
+    backend_table,
+    eventually,
+    key_table,
+    run_gateway,
+    run_mock,
+)
 
 pytestmark = pytest.mark.slow
 
 CHAT = {"model": "mock-8b", "messages": MESSAGES, "max_tokens": 5}
 STREAM = {**CHAT, "stream": True}
+
+
+# The two processes
+
+
+def test_a_worker_runs_in_real_time_where_that_is_wanted_and_allowed(tmp_path: Path):
+    """As root, or with LimitRTPRIO; otherwise a warning, and it serves all the same."""
+    with run_mock("vllm", tmp_path) as engine:
+        config = key_table(KEY, "ada") + backend_table("gpu-1", "vllm", engine)
+        with run_gateway(tmp_path, config, options=["--worker-realtime"]) as gateway:
+            assert gateway.ask("POST", "/v1/chat/completions", CHAT).status == 200
+            plane_of = {pid: (PROC / str(pid) / "cmdline").read_text() for pid in list_tree([gateway.child.pid])}
+            policies = {
+                plane: os.sched_getscheduler(pid)
+                for pid, command in plane_of.items()
+                for plane in ("worker", "control")
+                if f"\0{plane}\0" in command
+            }
+            refused = "worker_realtime: the system does not allow it" in gateway.child.output()
+            assert policies == {"worker": os.SCHED_OTHER if refused else os.SCHED_RR, "control": os.SCHED_OTHER}
 
 
 # The control plane
