@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
+from mrproxy import sockets
 from mrproxy.sockets import GONE, IN, OUT, RECEIVE_BYTES, Poller, Source, accept_some, bridge, connect_tcp, connect_unix
 
 
@@ -204,6 +205,68 @@ async def test_asking_again_for_ever_keeps_nobody_from_a_turn(bench: Bench) -> N
     await until(lambda: greedy.served > 10)
     for _ in range(50):
         await trio.sleep(0)
+
+
+class Endless:
+    """A source that keeps the poller busy; `rounds` later it wakes `far`'s other end."""
+
+    goes_on = True
+
+    def __init__(self, bench: Bench, far: socket.socket, rounds: int = 100) -> None:
+        self.bench = bench
+        self.far = far
+        self.left = rounds
+
+    def on_ready(self, flags: int, now: float) -> None:
+        self.left -= 1
+        if not self.left:
+            self.far.send(b"x")
+        if self.goes_on:
+            self.bench.poller.again(self)
+
+
+async def wait_for_a_socket_of_trios(bench: Bench) -> None:
+    near, far = bench.pair()
+    keeper, _ = bench.pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.lowlevel.wait_readable, near)
+        await wait_all_tasks_blocked()
+        bench.poller.register(keeper.fileno(), Endless(bench, far))
+
+
+async def test_a_socket_of_trios_ends_a_turn_however_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "_SHORT_TURN_SECONDS", 0.0)
+    monkeypatch.setattr(sockets, "_TURN_SECONDS", 1e9)
+    await wait_for_a_socket_of_trios(bench)
+
+
+async def test_turns_stay_short_where_trios_sockets_are_out_of_reach(
+    idle_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "trio_epoll_fd", lambda: -1)
+    monkeypatch.setattr(sockets, "_TURN_SECONDS", 1e9)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(idle_bench.poller.run)
+        await wait_for_a_socket_of_trios(idle_bench)
+        nursery.cancel_scope.cancel()
+
+
+async def test_this_version_of_trio_lets_us_see_its_sockets() -> None:
+    assert sockets.trio_epoll_fd() > 0
+
+
+async def test_a_poller_is_idle_and_busy_by_turns(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trio watches it, and it watches trio; never both."""
+    for _ in range(3):
+        monkeypatch.setattr(Endless, "goes_on", True)
+        await wait_for_a_socket_of_trios(bench)
+        monkeypatch.setattr(Endless, "goes_on", False)
+        reader, far = bench.reader()
+        await wait_all_tasks_blocked(0.01)
+        far.send(b"x")
+        while not reader.seen:
+            await trio.sleep(0.001)
+        assert not bench.crashes
 
 
 async def test_tasks_that_were_waiting_for_their_turn_at_the_start_do_not_make_it_deaf(idle_bench: Bench) -> None:
