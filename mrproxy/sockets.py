@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import trio
 
@@ -77,6 +77,12 @@ class _Trio:
         self._fd = trio_epoll_fd()
         self._is_watched = False
         self.is_ready = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
     def on_ready(self, _flags: int, _now: float) -> None:
         self.is_ready = True
@@ -155,14 +161,14 @@ class Poller:
         trio.lowlevel.add_instrument(runnable)
         try:
             task_status.started()
-            await self._serve_for_ever(runnable.tasks)
+            with _Trio(self._epoll, self.sources) as trios:
+                await self._serve_for_ever(runnable.tasks, trios)
         finally:
             trio.lowlevel.remove_instrument(runnable)
 
-    async def _serve_for_ever(self, waiting: set[trio.lowlevel.Task]) -> None:
+    async def _serve_for_ever(self, waiting: set[trio.lowlevel.Task], trios: _Trio) -> None:
         epoll, again, clock = self._epoll, self._again, self.clock
         fd = epoll.fileno()
-        trios = _Trio(epoll, self.sources)
         while True:
             if not again:
                 trios.leave()

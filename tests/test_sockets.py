@@ -251,6 +251,16 @@ async def test_turns_stay_short_where_trios_sockets_are_out_of_reach(
         nursery.cancel_scope.cancel()
 
 
+async def test_a_poller_that_ends_while_it_is_busy_leaves_nothing_behind(idle_bench: Bench) -> None:
+    poller = idle_bench.poller
+    async with trio.open_nursery() as nursery:
+        await nursery.start(poller.run)
+        await wait_for_a_socket_of_trios(idle_bench)
+        await until(lambda: any(not isinstance(source, Endless) for source in poller.sources.values()))
+        nursery.cancel_scope.cancel()
+    assert all(isinstance(source, Endless) for source in poller.sources.values())
+
+
 async def test_this_version_of_trio_lets_us_see_its_sockets() -> None:
     assert sockets.trio_epoll_fd() > 0
 
