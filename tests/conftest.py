@@ -6,5 +6,6 @@ from tests.fakes.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
 
-settings.register_profile("mrproxy", deadline=None, derandomize=True)
+# Few examples: each run of the suite has the same ones. `MRPROXY_FUZZ_EXAMPLES` searches for more (tests/fuzzing.py).
+settings.register_profile("mrproxy", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("mrproxy")

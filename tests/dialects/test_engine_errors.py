@@ -69,7 +69,7 @@ def read_anything(body: bytes) -> None:
 FUZZ_TARGETS: dict[str, Callable[[bytes], None]] = {"engine errors": read_anything}
 
 
-@fuzz(150)
+@fuzz(75)
 @given(mutated(list(BODIES.values()), [b"null", b"[", b"{", b'"', b"\xff", b"\\ud800"]) | st.binary(max_size=60))
 def test_any_bytes_have_words_or_none(body: bytes) -> None:
     read_anything(body)

@@ -98,7 +98,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join), st.text("ab1\n", max_size=12))
-@fuzz(500)
+@fuzz(250)
 def test_what_is_run_finds_what_python_finds(pattern: str, text: str) -> None:
     read = Pattern.read(pattern)
     if read is not None:
@@ -107,7 +107,7 @@ def test_what_is_run_finds_what_python_finds(pattern: str, text: str) -> None:
 
 
 @given(st.text(max_size=30))
-@fuzz(300)
+@fuzz(150)
 def test_no_text_is_more_than_unreadable(pattern: str) -> None:
     read = Pattern.read(pattern)
     assert read is None or read.is_in("abc") in (True, False, None)

@@ -227,7 +227,7 @@ def test_model_ids_may_hold_slashes_and_escapes(path: str, model: str) -> None:
     assert (found.way, found.argument) == (Way.LOCAL, model)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(
     st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"DELETE"]),
     st.one_of(

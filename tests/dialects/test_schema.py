@@ -279,7 +279,7 @@ SCHEMAS = st.recursive(st.booleans() | st.just({}), rules, max_leaves=8)
 
 
 @given(SCHEMAS, VALUES)
-@fuzz(400)
+@fuzz(200)
 def test_what_the_library_says_alone_is_what_is_said(schema: object, output: object) -> None:
     assert (reason_for(schema, output) is None) is Draft202012Validator(schema).is_valid(output)  # type: ignore[arg-type]
 
@@ -306,12 +306,12 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING, VALUES)
-@fuzz(500)
+@fuzz(250)
 def test_no_schema_raises_anything_but_the_callers_mistake(schema: object, output: object) -> None:
     check_anything(json.dumps(schema).encode() + b"\n" + json.dumps(output).encode())
 
 
 @given(st.binary(max_size=60))
-@fuzz(200)
+@fuzz(100)
 def test_no_bytes_raise_anything_but_the_callers_mistake(data: bytes) -> None:
     check_anything(data)

@@ -202,7 +202,7 @@ def _dump(value: dict[str, Any], is_ascii: bool, is_tight: bool) -> bytes:
     )
 
 
-@fuzz(60)
+@fuzz(30)
 @given(
     fields=st.dictionaries(_KEYS, _VALUES, max_size=6),
     options=st.just("absent") | _OPTIONS,
@@ -228,7 +228,7 @@ def test_no_spelling_of_the_option_takes_the_usage_away(mine: bytes) -> None:
     assert json.loads(request.body)["stream_options"]["include_usage"] is True
 
 
-@fuzz(60)
+@fuzz(30)
 @given(
     fields=st.dictionaries(_KEYS, _VALUES, max_size=6),
     model=st.text(st.characters(codec="utf-8"), max_size=20),
@@ -258,7 +258,7 @@ _BODIES = [
 ]
 
 
-@fuzz(150)
+@fuzz(75)
 @given(
     mutated(
         _BODIES,

@@ -24,7 +24,7 @@ def read(pieces: list[bytes]) -> list[bytes | Alien]:
     return events + reader.finish()
 
 
-@fuzz(100)
+@fuzz(50)
 @given(st.lists(st.integers(0, 200), max_size=8))
 def test_however_a_stream_arrives_its_events_are_the_same(places: list[int]) -> None:
     assert read(split_at(STREAM, places)) == EVENTS
@@ -54,7 +54,7 @@ def test_too_long_an_event_ends_the_stream_and_a_long_one_does_not() -> None:
     assert len(read([half + b"\n", half + b"\n", half + b"\n"])) == 3
 
 
-@fuzz(300)
+@fuzz(150)
 @given(
     st.lists(
         st.sampled_from([b"\n", b"\r\n", b"\r", b"data:", b"data: x", b"event: y", b": c", b"error:"]), max_size=16
@@ -67,7 +67,7 @@ def test_cuts_change_nothing(lines: list[bytes], places: list[int]) -> None:
     assert read(split_at(data, places)) == read([data])
 
 
-@fuzz(100)
+@fuzz(50)
 @given(st.binary(max_size=100), st.lists(st.integers(0, 100), max_size=3))
 def test_no_bytes_break_it(data: bytes, places: list[int]) -> None:
     """Invariant: never raises, and cuts make no difference."""

@@ -285,7 +285,7 @@ FUZZ_TARGETS: dict[str, Callable[[bytes], None]] = {
 STREAMS = [stream.data for stream in (*openai_golden.SSE.values(), *anthropic_golden.STREAMS.values())]
 
 
-@fuzz(40)
+@fuzz(20)
 @given(mutated([*STREAMS, *ollama_golden.STREAMS], [b"\n\n", b"null", b"{}", b'"', b"\xff", b"1e999", b"\\ud800"]))
 def test_whatever_engines_send_callers_of_every_dialect_can_read_it(data: bytes) -> None:
     for target in FUZZ_TARGETS.values():

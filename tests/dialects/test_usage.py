@@ -50,7 +50,7 @@ def test_byte_by_byte_is_the_same_as_whole(stream: Golden) -> None:
     assert tap.usage == stream.usage
 
 
-@fuzz(100)
+@fuzz(50)
 @given(stream=st.sampled_from(list(golden.SSE.values())), places=_PLACES, cuts=st.booleans())
 def test_however_a_stream_arrives_it_leaves_the_same(stream: Golden, places: list[int], cuts: bool) -> None:
     """Invariant: forwarded == received minus the cut event."""
@@ -191,7 +191,7 @@ def test_an_overlong_event_passes_and_what_follows_is_still_read(step: int, cuts
     assert tap.usage == golden.VLLM.usage
 
 
-@fuzz(60)
+@fuzz(30)
 @given(
     st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b"\n\n", b"\r\n\r\n", b"data:", b"x" * 40000]), max_size=12),
     _PLACES,
@@ -237,7 +237,7 @@ def test_an_empty_usage_event_is_cut_for_those_who_did_not_ask() -> None:
     tap_anything(data)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(st.binary(max_size=200))
 def test_any_bytes_pass_every_tap(data: bytes) -> None:
     tap_anything(data)
@@ -265,7 +265,7 @@ def _unchunked(read: bytes) -> bytes:
     return out
 
 
-@fuzz(80)
+@fuzz(40)
 @given(
     stream=st.sampled_from([*golden.SSE.values(), *golden.NDJSON.values()]),
     places=_PLACES,

@@ -117,7 +117,7 @@ def _outcome(cache: AnswerCache, raw: bytes) -> tuple[object, ...] | str:
     return answer.start, length, head.status, head.chunked, head.reusable, head.content_type, head.upgrade
 
 
-@fuzz(60)
+@fuzz(30)
 @given(st.lists(st.sampled_from(_EXAMPLES) | mutated(_EXAMPLES, _SNIPPETS), min_size=1, max_size=6))
 def test_a_kept_head_never_answers_for_one_that_reads_differently(heads: list[bytes]) -> None:
     """Invariant: whatever came before, a head has the outcome that it has in an empty cache."""

@@ -134,7 +134,7 @@ _CHUNKS = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
 _PLACES = st.lists(st.integers(0, 400), max_size=8)
 
 
-@fuzz(60)
+@fuzz(30)
 @given(_CHUNKS, _PLACES, st.binary(max_size=10))
 def test_however_it_arrives_it_decodes_to_what_was_encoded(chunks: list[bytes], places: list[int], rest: bytes) -> None:
     """Invariant: decode(split(encode(x) + rest)) == x, rest; byte by byte too."""
@@ -172,7 +172,7 @@ def _h11_decode(data: bytes) -> tuple[bytes, bytes] | str | None:
             return "refused"
 
 
-@fuzz(150)
+@fuzz(75)
 @given(mutated(_VALID, _SNIPPETS), _PLACES)
 def test_what_h11_rejects_we_reject(data: bytes, places: list[int]) -> None:
     """Invariant: a body is refused, or it is what h11 reads; and its pieces do not matter."""
@@ -182,7 +182,7 @@ def test_what_h11_rejects_we_reject(data: bytes, places: list[int]) -> None:
         assert _h11_decode(data) == ours
 
 
-@fuzz(60)
+@fuzz(30)
 @given(st.binary(max_size=60), _PLACES)
 def test_any_bytes_are_decoded_or_refused(data: bytes, places: list[int]) -> None:
     """Invariant: bytes or ValueError, the same for every way to cut them."""
@@ -219,7 +219,7 @@ def test_whole_chunks_that_end_a_line_are_counted(data: bytes, count: int) -> No
     assert count_whole_chunks(data) == count
 
 
-@fuzz(100)
+@fuzz(50)
 @given(mutated([b"3\r\nab\n\r\n" * 3, b"1\r\n\n\r\na\r\ndata: {}\n\n\r\n"], [b"\n", b"\r\n", b"1", b"0", b"a", b";"]))
 def test_what_the_fast_path_counts_the_decoder_reads(data: bytes) -> None:
     """Invariant: counted chunks are complete, and as many as the decoder sees."""

@@ -263,7 +263,7 @@ _LENGTH_LINES = st.sampled_from(
 )
 
 
-@fuzz(100)
+@fuzz(50)
 @given(lines=st.lists(_LENGTH_LINES, max_size=3), digits=st.from_regex(rb"[0-9]{1,15}", fullmatch=True))
 def test_heads_with_one_key_differ_in_plain_digits_only(lines: list[bytes], digits: bytes) -> None:
     """Invariant: whatever parses under a key parses alike with any other digits in their place."""
@@ -292,7 +292,7 @@ def _parsed(raw: bytes) -> RequestHead | int:
         return error.status if error.closes else 0
 
 
-@fuzz(60)
+@fuzz(30)
 @given(
     data=mutated([POST + b"Content-Length: 12\r\nX: y\r\n\r\n{}"], [b"1", b"\r", b"\r\n", b" ", b"x"]),
     cut=st.integers(0, 200),
@@ -347,7 +347,7 @@ def _without_coding(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, byt
     return [(bytes(name), bytes(value)) for name, value in headers if name != b"transfer-encoding"]
 
 
-@fuzz(200)
+@fuzz(100)
 @given(mutated(_VALID, _SNIPPETS))
 def test_what_h11_rejects_we_reject(data: bytes) -> None:
     """Invariant: an accepted head is accepted by h11, which then sees the same method, target and headers."""
@@ -369,7 +369,7 @@ def test_valid_heads_are_accepted_by_both(raw: bytes) -> None:
     assert isinstance(_h11_reads(raw), h11.Request)
 
 
-@fuzz(60)
+@fuzz(30)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_head_or_a_refusal(data: bytes) -> None:
     """Invariant: ClientError that closes, or a head; nothing else ever comes out."""

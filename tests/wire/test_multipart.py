@@ -211,7 +211,7 @@ _SNIPPETS = [b"\r\n", b"\n", b"\r", b"--", BOUNDARY, b"--" + BOUNDARY, b"\r\n--"
 _SNIPPETS += [b'name="model"', b'; name="model"', b"\xff", b":", b"*", DISPOSITION % b"model", b"\r\n\r\n", b"\0", b" "]
 
 
-@fuzz(300)
+@fuzz(150)
 @given(mutated([WHOLE, form(part(b"model", b"m"), AUDIO)], _SNIPPETS) | st.binary(max_size=100))
 def test_what_is_accepted_a_lenient_reader_reads_the_same(body: bytes) -> None:
     look(body)

@@ -100,7 +100,7 @@ def streamed(deltas: list[Delta]) -> bytes:
     return encoder.send([Begin()]) + encoder.send(deltas) + encoder.finish()
 
 
-@fuzz(150)
+@fuzz(75)
 @given(answers(), st.lists(st.integers(0, 5000), max_size=8))
 def test_a_stream_comes_back_delta_by_delta(deltas: list[Delta], places: list[int]) -> None:
     """Invariant: decode(encode(x)) == x, however the bytes are cut."""
@@ -109,7 +109,7 @@ def test_a_stream_comes_back_delta_by_delta(deltas: list[Delta], places: list[in
     assert [*back, *decoder.finish()] == [BEGIN, *deltas]
 
 
-@fuzz(150)
+@fuzz(75)
 @given(answers())
 def test_a_document_comes_back_with_its_pieces_joined(deltas: list[Delta]) -> None:
     encoder = ChatDocumentEncoder(CONTEXT)
@@ -131,7 +131,7 @@ def accumulated(data: bytes) -> Any:
     return snapshot
 
 
-@fuzz(50)
+@fuzz(25)
 @given(answers())
 def test_the_sdk_accumulates_what_the_document_says(deltas: list[Delta]) -> None:
     types = pytest.importorskip("anthropic.types")

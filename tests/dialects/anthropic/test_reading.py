@@ -379,19 +379,19 @@ _SNIPPETS = [
 ]
 
 
-@fuzz(200)
+@fuzz(100)
 @given(mutated([stream.data for stream in golden.STREAMS.values()], _SNIPPETS) | st.binary(max_size=60))
 def test_any_bytes_are_deltas_with_an_end(data: bytes) -> None:
     feed_stream(data)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(mutated([json.dumps(DOCUMENT).encode()], _SNIPPETS) | st.binary(max_size=60))
 def test_any_document_is_deltas_with_an_end(data: bytes) -> None:
     feed_document(data)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(st.sampled_from(list(golden.STREAMS)), st.lists(st.integers(0, 5000), max_size=12))
 def test_however_a_stream_arrives_it_says_the_same(name: str, places: list[int]) -> None:
     assert stream_of(*split_at(golden.STREAMS[name].data, places)) == EXPECTED[name]

@@ -178,7 +178,7 @@ def test_what_other_dialects_can_say_is_warned_of() -> None:
     )
 
 
-@fuzz(150)
+@fuzz(75)
 @given(requests())
 def test_what_the_dialect_can_say_survives_the_way_out_and_back(request: ChatRequest) -> None:
     """Invariant: decode(encode(x)) == x, and nothing had to be left out."""
@@ -231,7 +231,7 @@ _EXAMPLES = [
 _SNIPPETS = [b"null", b"[]", b"{}", b'""', b"1e400", b"\xff", b'"\\ud800"', b"[" * 3000, b",", b'"type":"image",']
 
 
-@fuzz(150)
+@fuzz(75)
 @given(mutated(_EXAMPLES, _SNIPPETS) | st.binary(max_size=60))
 def test_any_body_is_a_request_or_the_clients_mistake(data: bytes) -> None:
     feed_request(data)

@@ -42,7 +42,7 @@ def test_byte_by_byte_is_the_same_as_whole(stream: Golden) -> None:
     assert (whole.usage, whole.events) == (stream.usage, stream.deltas)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(stream=st.sampled_from(list(golden.STREAMS.values())), places=_PLACES)
 def test_however_a_stream_arrives_its_counts_are_the_same(stream: Golden, places: list[int]) -> None:
     """Invariant: forwarded == received; usage and events do not depend on the cuts."""
@@ -152,7 +152,7 @@ def feed_taps(data: bytes) -> None:
         forward(MessagesTap(is_stream), [data[:7], data[7:]])
 
 
-@fuzz(100)
+@fuzz(50)
 @given(st.binary(max_size=200))
 def test_any_bytes_pass(data: bytes) -> None:
     feed_taps(data)
@@ -189,7 +189,7 @@ def _chunk(piece: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
-@fuzz(80)
+@fuzz(40)
 @given(
     stream=st.sampled_from(list(golden.STREAMS.values())),
     places=_PLACES,

@@ -252,7 +252,7 @@ _PIECES = st.one_of(
 )
 
 
-@fuzz(300)
+@fuzz(150)
 @given(st.lists(_PIECES, max_size=14), st.booleans())
 def test_whatever_engines_interleave_blocks_never_do(deltas: list[Delta], at_once: bool) -> None:
     """Invariant: a stream in the promised order, whose texts are all there, each kind in its order."""

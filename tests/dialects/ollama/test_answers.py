@@ -56,7 +56,7 @@ def answers(draw: st.DrawFn) -> list[Delta]:
     return [*deltas, Finish(reason), Report(draw(REPORTS)), End()]
 
 
-@fuzz(100)
+@fuzz(50)
 @given(answers())
 def test_streams_come_back_unchanged(deltas: list[Delta]) -> None:
     encoder, decoder = ChatStreamEncoder(CONTEXT), ChatStreamDecoder("r-2")
@@ -65,7 +65,7 @@ def test_streams_come_back_unchanged(deltas: list[Delta]) -> None:
     assert decoder.finish() == []
 
 
-@fuzz(60)
+@fuzz(30)
 @given(answers())
 def test_documents_come_back_with_their_pieces_joined(deltas: list[Delta]) -> None:
     encoder, decoder = ChatDocumentEncoder(CONTEXT), ChatDocumentDecoder("r-2")

@@ -79,7 +79,7 @@ def test_mistakes_are_refused(wrong: dict[str, Any]) -> None:
     assert (caught.value.param or "").startswith(next(iter(wrong)))
 
 
-@fuzz(60)
+@fuzz(30)
 @given(EMBEDDINGS)
 def test_what_the_dialect_can_say_comes_back_unchanged(request: EmbeddingRequest) -> None:
     encoded = encode_embedding(request, TARGET)
@@ -143,7 +143,7 @@ def fuzz_embedding(data: bytes) -> None:
         decode_vectors(data)
 
 
-@fuzz(150)
+@fuzz(75)
 @given(mutated(EXAMPLES, SNIPPETS) | st.binary(max_size=40))
 def test_nothing_but_client_errors_and_value_errors(data: bytes) -> None:
     fuzz_embedding(data)

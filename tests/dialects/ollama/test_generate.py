@@ -83,7 +83,7 @@ def test_every_field_has_its_place() -> None:
     )
 
 
-@fuzz(100)
+@fuzz(50)
 @given(TEXTS)
 def test_what_the_dialect_can_say_comes_back_unchanged(request: TextRequest) -> None:
     encoded = encode_text(request, TARGET)
@@ -181,7 +181,7 @@ def fuzz_request(data: bytes) -> None:
         encode_text(decode_text(data), Target("ollama", "m", 64))
 
 
-@fuzz(150)
+@fuzz(75)
 @given(mutated(EXAMPLES, SNIPPETS) | st.binary(max_size=40))
 def test_nothing_but_client_errors(data: bytes) -> None:
     fuzz_request(data)

@@ -152,7 +152,7 @@ def test_byte_by_byte_is_the_same_as_whole(data: bytes, is_completion: bool) -> 
     assert streamed(*pieces, is_completion=is_completion) == streamed(data, is_completion=is_completion)
 
 
-@fuzz(60)
+@fuzz(30)
 @given(st.sampled_from(golden.STREAMS), st.lists(st.integers(0, 2000), max_size=6))
 def test_where_reads_are_cut_changes_nothing(data: bytes, places: list[int]) -> None:
     assert streamed(*split_at(data, places)) == streamed(data)
@@ -253,13 +253,13 @@ def fuzz_document(data: bytes) -> None:
         check(document(data, is_completion=is_completion))
 
 
-@fuzz(200)
+@fuzz(100)
 @given(mutated(golden.STREAMS, SNIPPETS) | st.binary(max_size=40))
 def test_whatever_a_stream_holds_it_ends_once(data: bytes) -> None:
     fuzz_stream(data)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(mutated([golden.CHAT_DOCUMENT_WITH_CALL, golden.GENERATE_DOCUMENT, golden.LOADED], SNIPPETS))
 def test_whatever_a_document_holds_it_ends_once(data: bytes) -> None:
     fuzz_document(data)

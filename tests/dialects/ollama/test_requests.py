@@ -67,7 +67,7 @@ def test_every_field_has_its_place() -> None:
     )
 
 
-@fuzz(100)
+@fuzz(50)
 @given(CHATS)
 def test_what_the_dialect_can_say_comes_back_unchanged(request: ChatRequest) -> None:
     encoded = encode_chat(request, TARGET)
@@ -157,7 +157,7 @@ def fuzz_request(data: bytes) -> None:
         encode_chat(decode_chat(data), Target("ollama", "m", 64))
 
 
-@fuzz(200)
+@fuzz(100)
 @given(mutated(EXAMPLES, SNIPPETS) | st.binary(max_size=40))
 def test_nothing_but_client_errors(data: bytes) -> None:
     fuzz_request(data)

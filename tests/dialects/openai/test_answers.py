@@ -422,7 +422,7 @@ def test_content_is_null_only_beside_something_else() -> None:
 # Round trips
 
 
-@fuzz(80)
+@fuzz(40)
 @given(answers(is_chat=True), st.lists(st.integers(0, 5), max_size=6))
 def test_what_is_streamed_comes_back(deltas: list[Delta], batches: list[int]) -> None:
     data = encode(ChatStreamEncoder(CONTEXT), deltas, batches)
@@ -431,7 +431,7 @@ def test_what_is_streamed_comes_back(deltas: list[Delta], batches: list[int]) ->
     assert decode(ChatStreamDecoder(REQUEST), [data]) == [Begin("chatcmpl-0-1", "m", 1_790_000_000), *deltas]
 
 
-@fuzz(80)
+@fuzz(40)
 @given(answers(is_chat=True))
 def test_a_document_comes_back_as_the_same_document(deltas: list[Delta]) -> None:
     data = encode(ChatDocumentEncoder(CONTEXT), deltas)
@@ -478,14 +478,14 @@ DOCUMENTS = [
 ]
 
 
-@fuzz(150)
+@fuzz(75)
 @given(mutated(STREAMS, SNIPPETS), st.lists(st.integers(0, 2000), max_size=4))
 def test_no_stream_breaks_the_decoder(data: bytes, places: list[int]) -> None:
     fuzz_stream(data)
     assert stream(*split_at(data, places)) == stream(data)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(mutated(DOCUMENTS, SNIPPETS))
 def test_no_document_breaks_the_decoder(data: bytes) -> None:
     fuzz_document(data)

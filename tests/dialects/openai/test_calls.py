@@ -166,7 +166,7 @@ def honest(draw: st.DrawFn) -> tuple[list[Fragment], list[tuple[str, str, str]]]
     return fragments, calls
 
 
-@fuzz(80)
+@fuzz(40)
 @given(honest())
 def test_what_keeps_openais_rule_comes_out_right(given: tuple[list[Fragment], list[tuple[str, str, str]]]) -> None:
     fragments, calls = given

@@ -82,7 +82,7 @@ def test_logprobs_are_a_number_here() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@fuzz(60)
+@fuzz(30)
 @given(data=st.data())
 def test_what_the_dialect_can_say_comes_back_unchanged(kind: str, data: st.DataObject) -> None:
     sampling = data.draw(wishes.sampling(kind, is_chat=False))
@@ -320,7 +320,7 @@ def test_only_a_stream_shows_signs_of_life() -> None:
     assert TextDocumentEncoder(CONTEXT).ping() == b""
 
 
-@fuzz(80)
+@fuzz(40)
 @given(answers(is_chat=False), st.lists(st.integers(0, 5), max_size=6))
 def test_what_is_streamed_comes_back(deltas: list[Delta], batches: list[int]) -> None:
     deltas = [delta for delta in deltas if not isinstance(delta, Logprobs)]
@@ -328,7 +328,7 @@ def test_what_is_streamed_comes_back(deltas: list[Delta], batches: list[int]) ->
     assert decode(TextStreamDecoder(REQUEST), [data]) == [Begin("cmpl-0-1", "m", 1_790_000_000), *deltas]
 
 
-@fuzz(80)
+@fuzz(40)
 @given(answers(is_chat=False))
 def test_a_document_comes_back_as_the_same_document(deltas: list[Delta]) -> None:
     data = encode(TextDocumentEncoder(CONTEXT), deltas)
@@ -379,20 +379,20 @@ FUZZ_TARGETS: dict[str, Callable[[bytes], None]] = {
 }
 
 
-@fuzz(100)
+@fuzz(50)
 @given(mutated(REQUESTS, SNIPPETS))
 def test_whatever_is_asked_is_answered_or_refused(body: bytes) -> None:
     fuzz_request(body)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(mutated([golden.VLLM_COMPLETIONS.data], SNIPPETS), st.lists(st.integers(0, 500), max_size=4))
 def test_no_stream_breaks_the_decoder(data: bytes, places: list[int]) -> None:
     fuzz_stream(data)
     assert stream(*split_at(data, places)) == stream(data)
 
 
-@fuzz(80)
+@fuzz(40)
 @given(mutated([_LLAMACPP], SNIPPETS))
 def test_no_document_breaks_the_decoder(data: bytes) -> None:
     fuzz_document(data)

@@ -54,7 +54,7 @@ def test_inputs_are_text_or_tokens_one_or_many(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@fuzz(40)
+@fuzz(20)
 @given(data=st.data())
 def test_what_the_dialect_can_say_comes_back_unchanged(kind: str, data: st.DataObject) -> None:
     request = EmbeddingRequest(
@@ -154,7 +154,7 @@ def test_what_is_no_vector_is_a_value_error(body: bytes) -> None:
         decode_vectors(body)
 
 
-@fuzz(60)
+@fuzz(30)
 @given(st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=4)), st.booleans())
 def test_vectors_come_back(numbers: list[list[float]], wants_base64: bool) -> None:
     vectors = Vectors(tuple(tuple(one) for one in numbers), TokenReport(3), "m")
@@ -207,13 +207,13 @@ FUZZ_TARGETS: dict[str, Callable[[bytes], None]] = {
 }
 
 
-@fuzz(80)
+@fuzz(40)
 @given(mutated([b'{"model":"m","input":["a",[1]],"dimensions":5,"encoding_format":"base64","x":1}'], SNIPPETS))
 def test_whatever_is_asked_is_answered_or_refused(body: bytes) -> None:
     fuzz_request(body)
 
 
-@fuzz(80)
+@fuzz(40)
 @given(mutated([answer([1.5, 2]), answer(packed(1, 2))], SNIPPETS))
 def test_no_answer_breaks_the_decoder(body: bytes) -> None:
     fuzz_vectors(body)

@@ -46,7 +46,7 @@ def test_the_least_that_can_be_asked() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@fuzz(60)
+@fuzz(30)
 @given(data=st.data())
 def test_what_the_dialect_can_say_comes_back_unchanged(kind: str, data: st.DataObject) -> None:
     request = data.draw(wishes.chats(kind))
@@ -338,7 +338,7 @@ def fuzz_request(body: bytes) -> None:
 FUZZ_TARGETS: dict[str, Callable[[bytes], None]] = {"openai chat request": fuzz_request}
 
 
-@fuzz(150)
+@fuzz(75)
 @given(mutated(EXAMPLES, SNIPPETS))
 def test_whatever_is_asked_is_answered_or_refused(body: bytes) -> None:
     fuzz_request(body)

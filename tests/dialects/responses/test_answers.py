@@ -403,7 +403,7 @@ def answers(draw: st.DrawFn) -> list[Delta]:
     return deltas
 
 
-@fuzz(80)
+@fuzz(40)
 @given(answers(), st.lists(st.integers(0, 24), max_size=4), st.booleans())
 def test_any_answer_is_a_sequence_that_the_sdk_takes(deltas: list[Delta], cuts: list[int], fails: bool) -> None:
     """Invariant: valid events, whatever the deltas and their batches; the accumulated items are the response's."""

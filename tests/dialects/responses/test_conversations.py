@@ -218,13 +218,13 @@ def survives(body: bytes) -> None:
     assert len({item.id for item in items}) == len(items)
 
 
-@fuzz(60)
+@fuzz(30)
 @given(mutated(EXAMPLES, SNIPPETS))
 def test_mutated_bodies_are_kept_whole_or_refused(body: bytes) -> None:
     survives(body)
 
 
-@fuzz(60)
+@fuzz(30)
 @given(st.lists(JSON, max_size=4))
 def test_items_of_any_shape_are_kept_whole_or_refused(items: list[Any]) -> None:
     survives(json.dumps({"items": items}).encode())

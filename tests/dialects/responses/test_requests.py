@@ -267,7 +267,7 @@ def feed_request(data: bytes) -> None:
 FUZZ_TARGETS: dict[str, Callable[[bytes], None]] = {"responses-requests": feed_request}
 
 
-@fuzz(200)
+@fuzz(100)
 @given(mutated(_EXAMPLES, _SNIPPETS) | st.binary(max_size=60))
 def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
     feed_request(data)

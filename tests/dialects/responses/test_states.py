@@ -106,7 +106,7 @@ def test_what_is_no_state_is_refused(state: bytes) -> None:
         decode_chain([state])
 
 
-@fuzz(60)
+@fuzz(30)
 @given(answers(), st.booleans())
 def test_whatever_was_answered_continues_as_in_memory(deltas: list[Delta], shows: bool) -> None:
     asked = {"include": ["reasoning.encrypted_content"]} if shows else {}

@@ -168,7 +168,7 @@ _ACTIONS = st.lists(
 )
 
 
-@fuzz(100)
+@fuzz(50)
 @given(_ACTIONS)
 def test_bounds_hold_and_accounts_balance(actions: list[tuple[str, str, int, int]]) -> None:
     """Invariant: never more entries or bytes than allowed; when everything is gone, nothing is counted."""

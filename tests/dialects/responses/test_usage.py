@@ -188,7 +188,7 @@ def relayed(tap: ResponsesTap, reads: list[bytes], decode: Callable[[bytes], byt
     return unseen
 
 
-@fuzz(80)
+@fuzz(40)
 @given(
     events=st.sampled_from(_STREAMS),
     places=st.lists(st.integers(0, 5000), max_size=12),
@@ -275,7 +275,7 @@ def feed_tap(data: bytes) -> None:
 FUZZ_TARGETS: dict[str, Callable[[bytes], None]] = {"responses-tap": feed_tap}
 
 
-@fuzz(100)
+@fuzz(50)
 @given(
     st.binary(max_size=200)
     | mutated([b"".join(events) for events in _STREAMS], [b"\n\n", b"\r\n", b"\xff", b"{", b'"usage"', b"null"])
