@@ -46,7 +46,7 @@ from tests.front_door.gateway import (
 
 __all__ = ["postgres_server", "postgres_url"]
 
-REQUESTS = int(os.environ.get("MRPROXY_CHAOS_REQUESTS", "1000"))
+REQUESTS = int(os.environ.get("MRPROXY_CHAOS_REQUESTS", "500"))
 THREADS = 8 if REQUESTS < 10_000 else 24
 TOKENS = 5
 BODY = json.dumps({"model": "mock-8b", "messages": MESSAGES, "max_tokens": TOKENS}).encode()

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from mrproxy.storage.migrate import migrate
-from tests.fakes.postgres import PostgresServer, postgres_server
+from tests.fakes.postgres import postgres_server
 from tests.front_door.gateway import KEY, Gateway, backend_table, eventually, key_table, run_gateway, run_mock
 from tests.front_door.test_chaos import with_database
 
@@ -31,22 +31,16 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield "\n".join([backend_table("mock-vllm", "vllm", engine), *keys])
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def gateway(request: pytest.FixtureRequest, config: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    directory, options = tmp_path_factory.mktemp("kept"), []
+@pytest.fixture(params=["sqlite", "postgresql"])
+def gateway(request: pytest.FixtureRequest, config: str, tmp_path: Path) -> Iterator[Gateway]:
+    """One per test: the supervisor starts a worker that is killed again and again ever later."""
+    options = []
     if request.param == "postgresql":
-        url = request.getfixturevalue("module_postgres_url")
-        trio.run(with_database, url, directory, migrate)
+        url = request.getfixturevalue("postgres_url")
+        trio.run(with_database, url, tmp_path, migrate)
         options = [f"--database-url={url}"]
-    with run_gateway(directory, config, options=options) as gateway:
+    with run_gateway(tmp_path, config, options=options) as gateway:
         yield gateway
-
-
-@pytest.fixture(scope="module")
-def module_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    url = postgres_server.create_database()
-    yield url
-    postgres_server.drop_database(url)
 
 
 @pytest.fixture

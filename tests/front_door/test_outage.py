@@ -14,7 +14,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("how", ["stop", "freeze"])
 def test_nobody_notices_that_the_database_is_away_and_nothing_is_lost(how):
-    outcome = measure(seconds=4.0, rate=50.0, how=how, lead_seconds=1.0)
+    outcome = measure(seconds=3.0, rate=50.0, how=how, lead_seconds=1.0)
     assert outcome.is_good, describe(outcome)
     if how == "stop":
         assert "the database is unavailable" in outcome.warnings
