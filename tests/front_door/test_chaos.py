@@ -195,8 +195,9 @@ def wait_until_stored(gateway: Gateway) -> None:
     eventually(is_stored, f"the table does not catch up\n{gateway.child.output()[-3000:]}", seconds=CATCH_UP_SECONDS)
 
 
-@pytest.mark.parametrize("victims", ["everybody", "all but the worker"])
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    ("kind", "victims"), [("sqlite", "everybody"), ("sqlite", "all but the worker"), ("postgresql", "everybody")]
+)
 def test_every_settled_request_stands_in_the_table_once_whoever_is_killed(
     kind: str, victims: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
