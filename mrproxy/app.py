@@ -37,9 +37,9 @@ def run_worker(snapshot_path: Path, *, name: str, listen_fd: int, is_shared: boo
     follower = Follower(snapshot_path)
     catalogue = follower.first()
     settings = catalogue.head.settings
-    goes_first = settings.worker_realtime and go_first()  # before the log has a thread
+    is_refused = settings.worker_realtime and not go_first()  # before the log has a thread
     log = opened_log(f"worker {name}", settings, snapshot_path.parent)
-    if settings.worker_realtime and not goes_first:
+    if is_refused:
         log.warning("worker_realtime: the system does not allow it (CAP_SYS_NICE, or LimitRTPRIO=1)")
     listener = socket.socket(fileno=listen_fd)
     listener.setblocking(False)

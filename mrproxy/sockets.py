@@ -71,11 +71,9 @@ class _Trio:
     Watched only while we linger: trio watches us otherwise, and two epolls may not watch each other (ELOOP).
     """
 
-    def __init__(self, epoll: select.epoll, sources: "dict[int, Source]") -> None:
-        self._epoll = epoll
-        self._sources = sources
+    def __init__(self, poller: "Poller") -> None:
+        self._poller = poller
         self._fd = trio_epoll_fd()
-        self._is_watched = False
         self.is_ready = False
 
     def __enter__(self) -> Self:
@@ -92,18 +90,13 @@ class _Trio:
         self.is_ready = False
         if self._fd < 0:
             return _SHORT_TURN_SECONDS
-        if not self._is_watched:
-            trio.lowlevel.notify_closing(self._epoll.fileno())  # trio keeps what it watched once, and forgets it so
-            self._epoll.register(self._fd, select.EPOLLIN | select.EPOLLET)
-            self._sources[self._fd] = self
-            self._is_watched = True
+        if self._fd not in self._poller.sources:
+            trio.lowlevel.notify_closing(self._poller.fileno())  # trio keeps what it watched once, and forgets it so
+            self._poller.register(self._fd, self)
         return _TURN_SECONDS
 
     def leave(self) -> None:
-        if self._is_watched:
-            self._epoll.unregister(self._fd)
-            del self._sources[self._fd]
-            self._is_watched = False
+        self._poller.unregister(self._fd)
 
 
 def trio_epoll_fd() -> int:
@@ -135,6 +128,9 @@ class Poller:
         # trio's time in one call instead of the four of trio.current_time(); a MockClock is honoured.
         self.clock: Callable[[], float] = trio.current_time
 
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
     def register(self, fd: int, source: Source) -> None:
         self.sources[fd] = source
         self._epoll.register(fd, _EVERYTHING)
@@ -161,7 +157,7 @@ class Poller:
         trio.lowlevel.add_instrument(runnable)
         try:
             task_status.started()
-            with _Trio(self._epoll, self.sources) as trios:
+            with _Trio(self) as trios:
                 await self._serve_for_ever(runnable.tasks, trios)
         finally:
             trio.lowlevel.remove_instrument(runnable)
