@@ -17,9 +17,8 @@ from mrproxy.control.status import Scene
 from mrproxy.link.snapshot import BackendSpec, GroupSpec, KeySpec, ModelSpec, Snapshot, UserSpec
 from mrproxy.storage import audit
 from mrproxy.storage.audit import AuditEntry, AuditFilter
-from mrproxy.storage.people.groups import find_group_by_name, seed_groups
-from mrproxy.storage.people.users import create_user
-from mrproxy.storage.people.values import NewUser, User
+from mrproxy.storage.people.groups import seed_groups
+from mrproxy.storage.people.values import User
 from tests.control.api.conftest import NOW, House, home, make_house
 from tests.fakes.worker import report
 
@@ -67,12 +66,7 @@ class Desk:
         return [each[field] for each in (await self.shown(path))["items"]]
 
     async def add_user(self, name: str, group: str = "other") -> User:
-        async def add(connection: Any) -> User:
-            found = await find_group_by_name(connection, group)
-            assert found is not None
-            return await create_user(connection, NewUser(name=name, group_id=found.id), NOW)
-
-        return await self.house.plane.store.transact(add)  # type: ignore[union-attr]
+        return await self.house.add_user(name, group)
 
     async def sign_in(self, name: str, group: str = "other") -> User:
         """As a member from now on."""

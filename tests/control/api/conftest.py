@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from argon2 import Parameters, Type
@@ -21,6 +22,9 @@ from mrproxy.control.status import Scene
 from mrproxy.storage.bridge import open_bridge
 from mrproxy.storage.database import Database, open_database
 from mrproxy.storage.migrate import migrate
+from mrproxy.storage.people.groups import find_group_by_name
+from mrproxy.storage.people.users import create_user
+from mrproxy.storage.people.values import NewUser, User
 from mrproxy.storage.urls import locate
 
 # What Argon2id costs is not tested here.
@@ -37,6 +41,16 @@ class House:
     actor: Actor = field(default_factory=lambda: owner("r-1"))
     refusal: Problem | None = None
     published: int = 0
+
+    async def add_user(self, name: str, group: str) -> User:
+        """Of one of the groups that `seed_groups` made."""
+
+        async def add(connection: Any) -> User:
+            found = await find_group_by_name(connection, group)
+            assert found is not None
+            return await create_user(connection, NewUser(name=name, group_id=found.id), NOW)
+
+        return await self.plane.store.transact(add)  # type: ignore[union-attr]
 
     def serve(self, *apis: Api, **options: object) -> TestClientProtocol:
         app = QuartTrio("test", static_folder=None)

@@ -13,9 +13,8 @@ from mrproxy.control.llmlb.table import llmlb_apis
 from mrproxy.control.permissions import Role
 from mrproxy.control.reports import JournalLag, Silent, decode_report
 from mrproxy.control.status import Scene
-from mrproxy.storage.people.groups import find_group_by_name, seed_groups
-from mrproxy.storage.people.users import create_user
-from mrproxy.storage.people.values import NewUser, User
+from mrproxy.storage.people.groups import seed_groups
+from mrproxy.storage.people.values import User
 from tests.control.admin.conftest import CONFIGURED, encoded_report
 from tests.control.api.conftest import NOW, House, home, make_house
 
@@ -61,12 +60,7 @@ class Desk:
         return int(response.status_code), str(said["error"])
 
     async def add_user(self, name: str, group: str = "other") -> User:
-        async def add(connection: Any) -> User:
-            found = await find_group_by_name(connection, group)
-            assert found is not None
-            return await create_user(connection, NewUser(name=name, group_id=found.id), NOW)
-
-        return await self.house.plane.store.transact(add)  # type: ignore[union-attr]
+        return await self.house.add_user(name, group)
 
     async def sign_in(self, name: str, group: str = "admin", scopes: tuple[str, ...] | None = None) -> User:
         """With `scopes`, by a key."""
