@@ -256,9 +256,9 @@ async def test_a_poller_that_ends_while_it_is_busy_leaves_nothing_behind(idle_be
     async with trio.open_nursery() as nursery:
         await nursery.start(poller.run)
         await wait_for_a_socket_of_trios(idle_bench)
-        await until(lambda: any(not isinstance(source, Endless) for source in poller.sources.values()))
+        await until(lambda: any(not isinstance(source, Endless) for source in poller.registered))
         nursery.cancel_scope.cancel()
-    assert all(isinstance(source, Endless) for source in poller.sources.values())
+    assert all(isinstance(source, Endless) for source in poller.registered)
 
 
 async def test_this_version_of_trio_lets_us_see_its_sockets() -> None:

@@ -140,13 +140,12 @@ class Client:
 
     def receive_now(self) -> bytes:
         """What the socket has, without waiting; empty if there is nothing (more)."""
-        poller = self._poller
         try:
-            count = self.sock.recv_into(poller.buffer)
+            data = self.sock.recv(RECEIVE_BYTES)
         except OSError:
             return b""
-        self.is_readable = count == RECEIVE_BYTES or count == 0
-        return bytes(poller.view[:count])
+        self.is_readable = not data or len(data) == RECEIVE_BYTES
+        return data
 
     def push_back(self, data: bytes) -> None:
         """Not for the express way: the fiber reads it as if it had just arrived."""
@@ -309,22 +308,22 @@ class Client:
 
     async def _receive(self, late: Code | None) -> bytes:
         """What the socket has; waits if there is nothing. Empty when it is over (or, `late` None, idle too long)."""
-        poller, sock = self._poller, self.sock
+        sock = self.sock
         while True:
             if self._pushed_back:
                 data, self._pushed_back = self._pushed_back, b""
                 return data
             if self.is_readable:
                 try:
-                    count = sock.recv_into(poller.buffer)
+                    data = sock.recv(RECEIVE_BYTES)
                 except BlockingIOError:
                     self.is_readable = False
                 except OSError:
                     raise Departed from None
                 else:
                     # After a short read the next arrival makes an event (epoll(7)), unless the peer closed already.
-                    self.is_readable = count == RECEIVE_BYTES or self.is_gone
-                    return bytes(poller.view[:count])
+                    self.is_readable = len(data) == RECEIVE_BYTES or self.is_gone
+                    return data
             elif self.is_draining and late is None:
                 return b""
             else:

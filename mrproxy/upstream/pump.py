@@ -1,37 +1,33 @@
 """Shell. The relay: one live stream of a backend's pump (`live.py`). The worker's poller runs it.
 
-Per token: one `recv`, one `send`, no task switch, no `epoll_ctl`, no allocation that outlives it. A read that is
-exactly whole chunks, ends where an event ends and cannot hold the usage is sent on as it came. Everything else takes
-the slower way: chunk framing decoded, payload through the tap, framed anew.
+Per token: one `recv`, one `send`, no task switch, no `epoll_ctl`, no allocation that outlives it: that is in `flow.py`.
+Here is everything else, the slower way: chunk framing decoded, payload through the tap, framed anew.
 The request's own fiber waits for `finished` and keeps what it holds; leaving the relay's `with` ends it, whatever the
 reason: it is out of the poller, and an unfinished connection is closed, never pooled.
 Backpressure: what the client does not take is kept (one read at most), the backend is not read meanwhile.
 The middle of a long body with a length, which no tap has to see, is moved by a `Bulk` (`bulk.py`) in its place.
-Figures: docs/benchmarks.md. Whatever is changed here is measured first and after.
+Read first: `flow.py`.
 """
 
 import enum
 import errno
 import socket
-from bisect import bisect_left
-from collections.abc import Callable
 from typing import Protocol, Self
 
 from mrproxy.canonical.exchange import Exchange
 from mrproxy.canonical.request import MEDIA
-from mrproxy.counters import Histogram
 from mrproxy.dialects.tapping import TranslatingTap
 from mrproxy.dialects.usage import Tap
 from mrproxy.errors import BackendError, Code, Phase
 from mrproxy.sockets import GONE, IN, OUT, RECEIVE_BYTES
 from mrproxy.upstream.answer import MAX_HEAD_BYTES, Answer, answer_head, early_head, is_page
 from mrproxy.upstream.bulk import BULK_BYTES, Bulk
+from mrproxy.upstream.flow import Flow
 from mrproxy.upstream.live import Downstream, Pump
 from mrproxy.upstream.pool import Connection
 from mrproxy.upstream.rest import Rest
-from mrproxy.wire.chunked import CHUNK_SIZES, LAST_CHUNK, ChunkedDecoder, count_whole_chunks
+from mrproxy.wire.chunked import LAST_CHUNK, ChunkedDecoder
 
-_BOUNDS = Histogram.bounds
 # A backend's error is read whole before anybody decides about it; what is longer than this is cut.
 _HELD_BYTES = 65536
 _FULL_READS_AT_ONCE = 4  # 256 KiB, about 0.2 ms
@@ -69,15 +65,14 @@ class Finish(Protocol):
     def wake(self, value: Outcome, /) -> None: ...
 
 
-class Relay:
+class Relay(Flow):
     """One exchange on one connection. `start`, wait until `finished` is woken, and leave the `with`."""
 
     __slots__ = (
-        "_body", "_bulk", "_client_send", "_decoder", "_downstream", "_ends_after_flush", "_finished",
-        "_first_byte_seconds", "_frames", "_has_no_body", "_head_bytes", "_holds_errors", "_inter_token",
-        "_is_ending", "_is_fast", "_is_http10", "_is_released", "_last_read_bytes", "_marker", "_missing",
-        "_owes_head", "_passed_bytes", "_passed_events", "_pending", "_pinged_at", "_pump", "_receive_into", "_tail",
-        "_tap", "_translating", "_unsent", "answer", "connection", "error", "exchange", "held", "last_at", "outcome",
+        "_body", "_bulk", "_decoder", "_downstream", "_ends_after_flush", "_finished", "_first_byte_seconds", "_frames",
+        "_has_no_body", "_head_bytes", "_holds_errors", "_is_ending", "_is_http10", "_is_released", "_last_read_bytes",
+        "_missing", "_owes_head", "_pending", "_pinged_at", "_pump", "_tap", "_translating", "_unsent", "answer",
+        "connection", "error", "exchange", "held", "outcome",
     )  # fmt: skip
 
     def __init__(
@@ -94,19 +89,13 @@ class Relay:
         is_http10: bool = False,
         has_no_body: bool = False,
     ) -> None:
+        super().__init__(connection, downstream, tap, pump.counters.inter_token)
         self._pump = pump
         self.connection = connection
         self._downstream = downstream
-        self._client_send = downstream.sock.send
-        self._receive_into: Callable[[bytearray], int] = connection.sock.recv_into
-        self._inter_token = pump.counters.inter_token
         self._tap = tap
         self._translating = tap if isinstance(tap, TranslatingTap) else None
         self._pinged_at = 0.0
-        self._tail = tap.tail
-        self._marker = tap.marker
-        self._passed_events = 0
-        self._passed_bytes = 0
         self._first_byte_seconds = first_byte_seconds
         self._holds_errors = holds_errors
         self._is_http10 = is_http10
@@ -119,13 +108,11 @@ class Relay:
         self._decoder: ChunkedDecoder | None = None
         self._frames = False
         self._owes_head = False
-        self._is_fast = False
         self._is_ending = False
         self._is_released = False
         self._unsent: bytes | memoryview = b""
         self._pending = b""
         self._ends_after_flush = False
-        self.last_at = 0.0
         self.exchange = exchange
         self.answer: Answer | None = None
         self.held: bytearray | None = None
@@ -197,8 +184,7 @@ class Relay:
 
     # Receiving the answer
 
-    def on_ready(self, flags: int, now: float) -> None:
-        """The backend's socket has something: the hot path of the project."""
+    def _on_ready(self, flags: int, now: float) -> None:
         if flags & GONE:
             self._is_ending = True
         if self._unsent and flags & OUT:
@@ -206,58 +192,37 @@ class Relay:
             self._send_request()
         if self._pending or self._is_released:
             return  # the client lags: the kernel keeps it, and the backend feels it
-        poller = self._pump.poller
         full_reads = 0
         while True:
             try:
-                count = self._receive_into(poller.buffer)
+                data = self._recv(RECEIVE_BYTES)
             except BlockingIOError:
                 return
             except OSError as exc:
-                self._broke(exc, Phase.STREAM)
+                self._receive_failed(exc)
                 return
-            if not count:
-                self._end_of_input()
-                return
-            data = bytes(poller.view[:count])
-            if self._is_fast and data.endswith(self._tail) and self._marker not in data:
-                # Whole chunks, whole events, no usage in them: sent on as they are.
-                end = data.find(b"\r\n", 0, 8)
-                events = 1 if CHUNK_SIZES.get(data[:end], -9) + end + 4 == count else count_whole_chunks(data)
-                if events:
-                    self._pass_on(data, count, events, now)
-                else:
-                    self._receive(data, now)
-            else:
-                self._receive(data, now)
-            if self._pending or self.outcome is not None:
+            self._on_data(data, now)
+            if self._pending or not data or self.outcome is not None:
                 return
             # After a short read the next arrival makes an event (epoll(7)), unless the end came already.
-            if count < RECEIVE_BYTES:
+            if len(data) < RECEIVE_BYTES:
                 if not self._is_ending:
                     return
             elif (full_reads := full_reads + 1) == _FULL_READS_AT_ONCE:
-                poller.again(self)  # a fast bulk answer takes turns with everybody else's tokens
+                self._pump.poller.again(self)  # a fast bulk answer takes turns with everybody else's tokens
                 return
 
-    def _pass_on(self, data: bytes, count: int, events: int, now: float) -> None:
-        """A token's way to the client. Its counts stay in this object until the end: fewer cache lines."""
-        self._passed_events += events
-        self._passed_bytes += count
-        gap = now - self.last_at
-        self.last_at = now
-        histogram = self._inter_token
-        histogram.counts[bisect_left(_BOUNDS, gap)] += 1
-        histogram.sum_seconds += gap
-        try:
-            sent = self._client_send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._finish(Outcome.CLIENT_GONE)
-            return
-        if sent != count:
-            self._lag(data[sent:])
+    def _on_data(self, data: bytes, now: float) -> None:
+        if data:
+            self._receive(data, now)
+        else:
+            self._end_of_input()
+
+    def _receive_failed(self, exc: OSError) -> None:
+        self._broke(exc, Phase.STREAM)
+
+    def _client_left(self) -> None:
+        self._finish(Outcome.CLIENT_GONE)
 
     def _receive(self, data: bytes, now: float) -> None:
         self._last_read_bytes = len(data)
@@ -373,7 +338,7 @@ class Relay:
         bulk = Bulk(self, pump.poller, pump.pipes, pipe, fd, client, client.sock.fileno(), share)
         self._bulk = bulk
         self._missing -= share
-        self._receive_into = _receive_nothing
+        self._recv = _receive_nothing
         pump.poller.sources[fd] = bulk
         pump.poller.again(bulk)
 
@@ -381,7 +346,7 @@ class Relay:
         """After the bulk, which has left so much of its share, and the end of the body in any case."""
         self._bulk = None
         self._missing += left
-        self._receive_into = self.connection.sock.recv_into
+        self._recv = self.connection.sock.recv
         self._pump.poller.sources[self.connection.fd] = self
         self.on_ready(flags, now)
 
@@ -409,7 +374,8 @@ class Relay:
             self._fail_answer(str(exc))
             return
         self._deliver(payload, head, is_last=decoder.is_done, is_clean=not decoder.rest)
-        self._is_fast = self._frames and not self._owes_head and decoder.is_between_chunks and self._tap.is_aligned
+        is_still = not (self._owes_head or self._pending or self._unsent or self._is_released)
+        self._is_fast = is_still and self._frames and decoder.is_between_chunks and self._tap.is_aligned
 
     def _deliver(self, payload: bytes, head: bytes, *, is_last: bool, is_clean: bool) -> None:
         """Payload to the tap, what it lets through to the client."""
@@ -461,6 +427,7 @@ class Relay:
     def _leave_rest(self) -> None:
         """The answer has ended, its body has not: for what is left of that the client need not wait."""
         self._is_released = True
+        self._is_fast = False
         answer, connection = self.answer, self.connection
         if self._body is _UNTIL_CLOSE or self._unsent or answer is None or not answer.head.reusable:
             connection.close()
@@ -531,6 +498,7 @@ class Relay:
 
     def _lag(self, rest: bytes) -> None:
         """The client does not keep up: keep what it did not take, read no more until it has."""
+        self._is_fast = False
         self._pending = rest
         self._downstream.lagging = self
 
@@ -659,6 +627,7 @@ class Relay:
     def _release(self, is_clean: bool) -> None:
         """The backend has said everything: its connection can go on, even while the client still reads."""
         self._is_released = True
+        self._is_fast = False
         answer = self.answer
         # After a full read there may be more, of which no event will tell: another's answer, to the next request.
         is_clean = is_clean and self._last_read_bytes < RECEIVE_BYTES
@@ -671,6 +640,7 @@ class Relay:
         if self.outcome is not None:
             return
         self.outcome = outcome
+        self._is_fast = False
         self._tap.events += self._passed_events
         self.exchange.answer_bytes += self._passed_bytes
         self._pump.relays.discard(self)
@@ -684,6 +654,6 @@ class Relay:
         self._finished.wake(outcome)
 
 
-def _receive_nothing(_: bytearray) -> int:
+def _receive_nothing(_: int) -> bytes:
     """For a relay whose bulk reads the backend. So `on_ready` need not ask whether it has one, token by token."""
     raise BlockingIOError

@@ -54,18 +54,18 @@ class Rest:
             return  # it ended before its turn came
         if flags & GONE:
             self._is_ending = True
-        poller = self._pump.poller
         while True:
             try:
-                count = self._connection.sock.recv_into(poller.buffer)
+                data = self._connection.sock.recv(RECEIVE_BYTES)
             except BlockingIOError:
                 return
             except OSError:
-                count = 0
-            if not count or self._has_ended(bytes(poller.view[:count])):
-                self._leave(is_clean=bool(count) and count < RECEIVE_BYTES and not self._is_ending, now=now)
+                data = b""
+            is_all = len(data) < RECEIVE_BYTES and not self._is_ending
+            if not data or self._has_ended(data):
+                self._leave(is_clean=bool(data) and is_all, now=now)
                 return
-            if count < RECEIVE_BYTES and not self._is_ending:
+            if is_all:
                 return
 
     def check(self, now: float) -> None:

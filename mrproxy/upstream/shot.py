@@ -72,14 +72,13 @@ class Shot:
             return
         if not flags & IN:
             return
-        poller = pump.poller
         try:
-            count = self._connection.sock.recv_into(poller.buffer)
+            data = self._connection.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
             return
         except OSError:
-            count = 0
-        data = bytes(poller.view[:count])
+            data = b""
+        count = len(data)
         answer, start, length = pump.answers.find_repeated(data)
         if answer is None or start + length != count or count == RECEIVE_BYTES or self._downstream.is_draining:
             self._unfold().receive_first(data, now)

@@ -17,8 +17,20 @@ _MAX_SIZE_DIGITS = 16
 # A request line after the last chunk is no trailer: somebody else may have seen the end of the body there.
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 
-# The fast path of a stream: one chunk, one read. Strict by construction, since only valid spellings are keys.
+# The fast path of a stream: one chunk, one read. Strict by construction, since only valid spellings are in them.
 CHUNK_SIZES: dict[bytes, int] = {b"%x" % size: size for size in range(1, 8193)}
+
+
+def _chunk_lines(largest: int) -> list[bytes]:
+    lines = [b"\n"] * (largest + len(b"%x" % largest) + 5)  # no chunk begins so, and none is that long
+    for size in range(1, largest + 1):
+        line = b"%x\r\n" % size
+        lines[size + len(line) + 2] = line
+    return lines
+
+
+# By the length of a whole chunk, how it begins.
+CHUNK_LINES: list[bytes] = _chunk_lines(8192)
 
 LAST_CHUNK = b"0\r\n\r\n"
 

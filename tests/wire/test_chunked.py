@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrproxy.wire.chunked import (
+    CHUNK_LINES,
     CHUNK_SIZES,
     LAST_CHUNK,
     MAX_LINE_BYTES,
@@ -196,6 +197,14 @@ def test_the_table_of_sizes_knows_one_spelling_each() -> None:
     assert CHUNK_SIZES[b"1"] == 1
     assert CHUNK_SIZES[b"2000"] == 8192
     assert not {b"", b"0", b"01", b"A", b"2001"} & CHUNK_SIZES.keys()
+
+
+def test_the_table_of_lines_knows_how_a_chunk_of_a_length_begins() -> None:
+    whole = {size: b"%x\r\n%b\r\n" % (size, bytes(size)) for size in range(1, 8193)}
+    assert all(whole[size].startswith(CHUNK_LINES[len(whole[size])]) for size in whole)
+    lengths = {len(chunk) for chunk in whole.values()}
+    assert all(CHUNK_LINES[length] == b"\n" for length in range(len(CHUNK_LINES)) if length not in lengths)
+    assert len(CHUNK_LINES) - 1 == max(lengths)
 
 
 @pytest.mark.parametrize(
