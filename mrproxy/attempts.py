@@ -132,7 +132,7 @@ class Attempts(Settlement):
         self._settle()
         if self.exchange.settles_later:  # and is recorded then
             self._succeeded(relay.last_at)
-            self._client.end_begun()
+            self._end()
             return
         self._complete(relay.last_at)
 
@@ -149,6 +149,11 @@ class Attempts(Settlement):
     def _complete(self, now: float) -> None:
         self._succeeded(now)
         self._stages.record(self.exchange, self.caller, self._client.address, now)
+        self._end()
+
+    def _end(self) -> None:
+        """Whom we began knows us: left so, all objects of a request would wait for the garbage collector."""
+        self._begun = None
         self._client.end_begun()
 
     def abandon(self) -> None:
