@@ -37,6 +37,7 @@ from mrproxy.verdicts import blame, judged, was_stale
 from mrproxy.wire.chunked import LAST_CHUNK
 
 _JSON = Shape.JSON
+_COMPLETE = Outcome.COMPLETE
 
 
 class Attempts(Settlement):
@@ -124,7 +125,7 @@ class Attempts(Settlement):
 
     def wake(self, outcome: Outcome) -> None:
         """The relay has ended."""
-        if outcome is not Outcome.COMPLETE:
+        if outcome is not _COMPLETE:
             self._client.hand_over()
             return
         relay = self._begun

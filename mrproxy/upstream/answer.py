@@ -10,6 +10,8 @@ from mrproxy.canonical.exchange import Exchange
 from mrproxy.wire.http1 import BACKEND_RESPONSE, Repetition, ResponseHead, parse_response_head, split_length
 
 _CACHED_HEADS = 256
+_TIMING = b"server-timing: queue;dur=%.2f, upstream;dur=%.2f, proxy;dur=%.2f\r\n\r\n"
+_TIMING_UNQUEUED = _TIMING.replace(b"%.2f", b"0.00", 1)
 MAX_HEAD_BYTES = 65536
 
 # 529 is Anthropic's own (API reference, "Errors", 2026).
@@ -99,11 +101,9 @@ def answer_head(
     Server-Timing (W3C, 2026) in milliseconds: the wait for a turn, the backend's time to its first byte, and ours.
     """
     queue, sent_at = exchange.queue_seconds, exchange.sent_at
-    timing = b"server-timing: queue;dur=%.2f, upstream;dur=%.2f, proxy;dur=%.2f\r\n\r\n" % (
-        queue * 1000,
-        (now - sent_at) * 1000,
-        (sent_at - exchange.started_at - queue) * 1000,
-    )
+    upstream_ms, proxy_ms = (now - sent_at) * 1000, (sent_at - exchange.started_at - queue) * 1000
+    # A number is 200 ns, and most requests wait for nothing.
+    timing = _TIMING % (queue * 1000, upstream_ms, proxy_ms) if queue else _TIMING_UNQUEUED % (upstream_ms, proxy_ms)
     head = b"".join((answer.start, framing, exchange.answer_lines, backend_line, timing))
     exchange.head_bytes = len(head)
     return head + body if body else head

@@ -31,6 +31,7 @@ from mrproxy.upstream.turns import Turns
 _PROBES_UNTIL_DOWN = 2
 _TTFT_RATE = 0.2
 _FAILURE_RATE = 0.2
+_CLOSED = BreakerState.CLOSED
 # Per sweep of 0.25 s: a backend that failed is half forgiven after 9 s without traffic.
 _FORGIVING = 0.98
 # Looked at in any case: whether a response is ours to keep, a message continues a thread, and Ollama would pass over
@@ -101,7 +102,7 @@ class Backend:
     def take(self) -> None:
         """A slot is taken. In a breaker that has rested, this request is its test."""
         self.in_flight += 1
-        if self.breaker.state is not BreakerState.CLOSED:
+        if self.breaker.state is not _CLOSED:
             self.breaker.allows(trio.current_time())
 
     def release(self) -> None:
