@@ -29,6 +29,8 @@ RAMP_SECONDS = 1.0
 SETTLE_SECONDS = 0.7
 JSON_WARM_SECONDS = 0.5
 REST_SECONDS = 0.4  # for a proxy to notice that the clients of the last turn have left
+QUIET_SHARE = 0.1  # of the proxies' core
+QUIET_SECONDS = 30.0  # waited for, in a whole run
 JSON_REQUEST_BYTES = 1100
 JSON_ANSWER_TOKENS = 13  # about 0.8 KB of JSON
 OUTLAST_TOKENS = 10_000_000
@@ -103,12 +105,28 @@ def workloads(plan: Plan) -> list[str]:
 
 def run(plan: Plan, targets: list[Target], on_progress: Callable[[str], None]) -> list[Row]:
     rows = {(name, target.name): Row(target.name, name) for name in workloads(plan) for target in targets}
+    patience_seconds = QUIET_SECONDS
     for workload, alternation, target in turns(plan, targets):
         on_progress(f"{alternation + 1}/{plan.alternations} {workload} {target.name}")
+        patience_seconds -= wait_until_quiet(patience_seconds)
         with target.company():
             rows[workload, target.name].samples.append(take_turn(plan, target, workload, alternation))
-        time.sleep(REST_SECONDS)
     return list(rows.values())
+
+
+def wait_until_quiet(patience_seconds: float) -> float:
+    """Targets that have just been started, or measured, still have something to do on the proxies' core.
+
+    Returns for how long it was not quiet, `patience_seconds` at most: on a machine that never is, *others* says so.
+    """
+    waited_seconds = 0.0
+    while True:
+        before = procfs.busy_seconds(PROXY_CORE)
+        time.sleep(REST_SECONDS)
+        is_quiet = procfs.busy_seconds(PROXY_CORE) - before < REST_SECONDS * QUIET_SHARE
+        if is_quiet or waited_seconds >= patience_seconds:
+            return waited_seconds
+        waited_seconds += REST_SECONDS
 
 
 def turns(plan: Plan, targets: list[Target]) -> Iterator[tuple[str, int, Target]]:

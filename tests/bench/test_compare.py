@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from bench import compare
-from bench.compare import Plan, Row, Sample
+from bench.compare import Plan, Row, Sample, wait_until_quiet
 from bench.targets import Target, open_nginx
 
 needs_nginx = pytest.mark.skipif(
@@ -58,3 +58,19 @@ def test_compare_measures_nginx_and_direct(engine):
         if row["target"] == "nginx":
             assert row["cpu_us"]["median"] > 1
             assert row["cpu_to_nginx"]["median"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("busy_shares", "patience", "waited"),
+    [([0.0], 30.0, 0.0), ([0.9, 0.5, 0.02], 30.0, 0.8), ([0.9] * 9, 1.0, 1.2), ([0.9], 0.0, 0.0)],
+)
+def test_a_turn_begins_when_the_core_is_quiet_or_patience_ends(monkeypatch, busy_shares, patience, waited):
+    busy = [0.0]
+
+    def rest(seconds):
+        busy[0] += seconds * shares.pop(0)
+
+    shares = list(busy_shares)
+    monkeypatch.setattr("bench.compare.time.sleep", rest)
+    monkeypatch.setattr("bench.compare.procfs.busy_seconds", lambda core: busy[0])
+    assert wait_until_quiet(patience) == pytest.approx(waited)
