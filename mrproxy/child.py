@@ -6,7 +6,7 @@ after 0.1 s again once it had been up for 30 s. A crash loop therefore costs not
 Children must not outlive the supervisor, whatever kills it. PR_SET_PDEATHSIG looks made for it but fires when the
 *thread* that forked ends, and trio forks in a worker thread that ends after 10 s of idleness. So every child inherits
 the read end of a pipe whose write end only the supervisor holds: when that reads end-of-file, the child ends itself
-as if by SIGTERM (`wait_for_orphanage` in `cli.py`), which lets running streams finish.
+as if by SIGTERM (`wait_for_orphanage` in `cli/children.py`), which lets running streams finish.
 """
 
 import os

@@ -141,7 +141,7 @@ async def test_a_real_child_is_killed_and_reaped_by_cancellation():
 @pytest.mark.slow
 def test_a_child_ends_itself_when_its_lifeline_breaks():
     reader, writer = os.pipe()
-    imports = "import sys, signal; from mrproxy.cli.serve import watch_lifeline"
+    imports = "import sys, signal; from mrproxy.cli.children import watch_lifeline"
     code = f"{imports}; watch_lifeline(int(sys.argv[1])); signal.pause()"
     with subprocess.Popen([sys.executable, "-c", code, str(reader)], pass_fds=(reader,)) as process:
         os.close(reader)

@@ -7,32 +7,9 @@ gateway answers) or 1; a traceback is a bug. docs/cli.md is printed by `referenc
 Read next: `serve.py`; `gateway.py`.
 """
 
-from importlib.metadata import version as version_of
-
 import click
 
-from mrproxy.cli.audit import audit as audit_group
-from mrproxy.cli.backend import backend as backend_group
-from mrproxy.cli.config import config as config_group
-from mrproxy.cli.database import db as db_group
-from mrproxy.cli.database import migrate
-from mrproxy.cli.doctor import doctor as doctor_command
-from mrproxy.cli.group import group as group_group
-from mrproxy.cli.init import init as init_command
-from mrproxy.cli.journal import journal as journal_group
-from mrproxy.cli.key import key as key_group
-from mrproxy.cli.log import log as log_command
-from mrproxy.cli.model import model as model_group
-from mrproxy.cli.quota import quota as quota_group
-from mrproxy.cli.records import records as records_group
-from mrproxy.cli.serve import control, worker
-from mrproxy.cli.serve import serve as serve_command
-from mrproxy.cli.session import session as session_group
-from mrproxy.cli.status import status as status_command
-from mrproxy.cli.status import whoami
-from mrproxy.cli.top import top as top_command
-from mrproxy.cli.usage import usage as usage_command
-from mrproxy.cli.user import user as user_group
+from mrproxy.cli.lazy import LazyGroup
 
 HELP = """\
 One URL in front of many LLM inference servers: fair, accounted, and nearly free per token.
@@ -54,21 +31,21 @@ Settings come from flags, from MRPROXY_* variables, or from a TOML file (--confi
 """
 
 
-@click.group(help=HELP, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, help=HELP, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """The text of `mrproxy --help` is HELP."""
 
 
-@main.command()
-def version() -> None:
-    """Print the version."""
-    click.echo(f"mrproxy {version_of('mrproxy')}")
-
-
-SERVING = (init_command, serve_command, worker, control, migrate, doctor_command)
-PEOPLE = (user_group, group_group, key_group, quota_group, session_group)
-ENGINES = (backend_group, model_group)
-ACCOUNTS = (records_group, usage_command, journal_group, audit_group, db_group)
-LOOKING = (status_command, top_command, log_command, whoami, config_group, version)
-for command in (*SERVING, *PEOPLE, *ENGINES, *ACCOUNTS, *LOOKING):
-    main.add_command(command)
+assert isinstance(main, LazyGroup)
+# Command -> module, in which it has the same name.
+main.modules = {
+    "db": "database",
+    "migrate": "database",
+    "control": "children",
+    "worker": "children",
+    "whoami": "status",
+    **{name: name for name in (
+        "audit", "backend", "config", "doctor", "group", "init", "journal", "key", "log", "model", "quota", "records",
+        "serve", "session", "status", "top", "usage", "user", "version",
+    )},
+}  # fmt: skip

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -65,5 +66,19 @@ def test_commands_that_only_look_create_no_data_directory(tmp_path):
 
 def test_starting_a_child_needs_no_rich_no_httpx_and_no_database():
     unwanted = {"rich", "httpx", "sqlalchemy", "alembic", "asyncio"}
-    code = f"import sys, mrproxy.cli; print({unwanted} & {{name.partition('.')[0] for name in sys.modules}})"
+    find = "from mrproxy.cli import main; main.get_command(click.Context(main), 'worker')"
+    code = f"import click, sys; {find}; print({unwanted} & {{name.partition('.')[0] for name in sys.modules}})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
+
+
+def test_a_command_imports_no_other():
+    find = "from mrproxy.cli import main; main.get_command(click.Context(main), 'worker')"
+    code = f"import click, sys; {find}; print(sorted(name for name in sys.modules if name.startswith('mrproxy')))"
+    loaded = ["mrproxy", "mrproxy.cli", "mrproxy.cli.children", "mrproxy.cli.lazy"]
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == f"{loaded}\n"
+
+
+def test_every_module_of_a_command_has_it_by_its_name():
+    context = click.Context(main)
+    assert all(main.get_command(context, name).name == name for name in main.list_commands(context))
+    assert main.get_command(context, "no-such-command") is None

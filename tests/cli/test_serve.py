@@ -8,7 +8,7 @@ import types
 import pytest
 from click.testing import CliRunner
 
-from mrproxy.cli import main
+from mrproxy.cli import children, main
 from mrproxy.cli import serve as serving
 
 
@@ -41,7 +41,7 @@ def test_an_orphan_ends_itself_as_if_by_sigterm(monkeypatch):
     reader, writer = os.pipe()
     os.write(writer, b"still here")
     os.close(writer)
-    serving.wait_for_orphanage(reader)
+    children.wait_for_orphanage(reader)
     os.close(reader)
     assert sent == [(os.getpid(), signal.SIGTERM)]
 
