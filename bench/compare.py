@@ -117,7 +117,7 @@ def run(plan: Plan, targets: list[Target], on_progress: Callable[[str], None]) -
 def wait_until_quiet(patience_seconds: float) -> float:
     """Targets that have just been started, or measured, still have something to do on the proxies' core.
 
-    Returns for how long it was not quiet, `patience_seconds` at most: on a machine that never is, *others* says so.
+    Returns for how long it was not quiet; once that is `patience_seconds` it waits no more, and *others* says so.
     """
     waited_seconds = 0.0
     while True:

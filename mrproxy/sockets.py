@@ -134,6 +134,7 @@ class Poller:
 
     def register(self, fd: int, source: Source) -> None:
         while fd >= len(self.sources) - 1:
+            self.sources[-1] = None
             self.sources += [None] * _SOURCES_AT_ONCE
         self.sources[fd] = source
         self._epoll.register(fd, _EVERYTHING)
@@ -146,10 +147,6 @@ class Poller:
 
     def is_registered(self, fd: int) -> bool:
         return 0 <= fd < len(self.sources) and self.sources[fd] is not None
-
-    @property
-    def registered(self) -> list[Source]:
-        return [source for source in self.sources[:-1] if source is not None]
 
     def again(self, source: Source) -> None:
         """Serve this source once more in the next round, as readable."""

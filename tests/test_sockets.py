@@ -1,5 +1,7 @@
 """The poller, its border and its manners towards trio; accepting, connecting and bridging on loopback."""
 
+import fcntl
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -85,6 +87,24 @@ async def test_what_arrives_is_served(bench: Bench) -> None:
     far.send(b"two")
     await until(lambda: len(reader.seen) == 2)
     assert reader.seen == [b"one", b"two"]
+
+
+async def test_descriptors_of_any_size_have_their_source_and_a_closed_one_has_none(bench: Bench) -> None:
+    near, _ = bench.pair()
+    poller, reader = bench.poller, Reader(near, lambda data: None)
+    poller.sources[-1] = reader  # by who holds a closed connection
+    high = fcntl.fcntl(near.fileno(), fcntl.F_DUPFD, 2 * len(poller.sources))
+    try:
+        poller.register(high, reader)
+        assert [source for source in poller.sources if source is not None] == [reader]
+        assert poller.is_registered(high)
+        assert not poller.is_registered(-1)
+        poller.unregister(high)
+        poller.unregister(high)
+        poller.unregister(-1)
+        assert not any(poller.sources)
+    finally:
+        os.close(high)
 
 
 async def test_room_to_write_and_a_departure_are_told(bench: Bench) -> None:
@@ -256,9 +276,9 @@ async def test_a_poller_that_ends_while_it_is_busy_leaves_nothing_behind(idle_be
     async with trio.open_nursery() as nursery:
         await nursery.start(poller.run)
         await wait_for_a_socket_of_trios(idle_bench)
-        await until(lambda: any(not isinstance(source, Endless) for source in poller.registered))
+        await until(lambda: any(not isinstance(source, Endless) for source in filter(None, poller.sources)))
         nursery.cancel_scope.cancel()
-    assert all(isinstance(source, Endless) for source in poller.registered)
+    assert all(isinstance(source, Endless) for source in filter(None, poller.sources))
 
 
 async def test_this_version_of_trio_lets_us_see_its_sockets() -> None:

@@ -9,7 +9,7 @@ Read next: `serve.py`; `gateway.py`.
 
 import click
 
-from mrproxy.cli.lazy import LazyGroup
+from mrproxy.cli.lazy import LazyCommands
 
 HELP = """\
 One URL in front of many LLM inference servers: fair, accounted, and nearly free per token.
@@ -31,14 +31,13 @@ Settings come from flags, from MRPROXY_* variables, or from a TOML file (--confi
 """
 
 
-@click.group(cls=LazyGroup, help=HELP, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(help=HELP, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """The text of `mrproxy --help` is HELP."""
 
 
-assert isinstance(main, LazyGroup)
 # Command -> module, in which it has the same name.
-main.modules = {
+main.commands = LazyCommands({
     "db": "database",
     "migrate": "database",
     "control": "children",
@@ -48,4 +47,4 @@ main.modules = {
         "audit", "backend", "config", "doctor", "group", "init", "journal", "key", "log", "model", "quota", "records",
         "serve", "session", "status", "top", "usage", "user", "version",
     )},
-}  # fmt: skip
+})  # fmt: skip

@@ -96,7 +96,7 @@ class Flow(ABC):
         if self._read_bytes < RECEIVE_BYTES:
             self._read_bytes = RECEIVE_BYTES
             recv = self._recv
-            with suppress(OSError):  # nothing more, or what the read below finds as well
+            with suppress(OSError):  # nothing more; or it broke, and the read below finds its end
                 data += recv(RECEIVE_BYTES - len(data))  # the rest of the event: one read, one write
         self._on_data(data, now)
         self._on_ready(IN, now)

@@ -374,7 +374,8 @@ class Relay(Flow):
             self._fail_answer(str(exc))
             return
         self._deliver(payload, head, is_last=decoder.is_done, is_clean=not decoder.rest)
-        is_still = not (self._owes_head or self._pending or self._unsent or self._is_released)
+        # After the engine's goodbye no event tells of what is left: it is read to the end, the slower way.
+        is_still = not (self._owes_head or self._pending or self._unsent or self._is_released or self._is_ending)
         self._is_fast = is_still and self._frames and decoder.is_between_chunks and self._tap.is_aligned
 
     def _deliver(self, payload: bytes, head: bytes, *, is_last: bool, is_clean: bool) -> None:

@@ -66,7 +66,7 @@ def test_commands_that_only_look_create_no_data_directory(tmp_path):
 
 def test_starting_a_child_needs_no_rich_no_httpx_and_no_database():
     unwanted = {"rich", "httpx", "sqlalchemy", "alembic", "asyncio"}
-    find = "from mrproxy.cli import main; main.get_command(click.Context(main), 'worker')"
+    find = "from mrproxy.cli import main; main.get_command(click.Context(main), 'worker'); import mrproxy.app"
     code = f"import click, sys; {find}; print({unwanted} & {{name.partition('.')[0] for name in sys.modules}})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
@@ -82,3 +82,7 @@ def test_every_module_of_a_command_has_it_by_its_name():
     context = click.Context(main)
     assert all(main.get_command(context, name).name == name for name in main.list_commands(context))
     assert main.get_command(context, "no-such-command") is None
+
+
+def test_a_command_that_is_mistyped_is_guessed():
+    assert "status" in run("statsu").output

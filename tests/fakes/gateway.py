@@ -127,9 +127,11 @@ class Gateway:
         pools = [backend.pool for backend in self.stages.registry.backends.values()] + [self.stages.control.pool]
         try:
             await wait_until(lambda: not self.door.clients)
-            await wait_until(lambda: len(self.stages.poller.registered) == sum(pool.open_connections for pool in pools))
+            await wait_until(
+                lambda: sum(map(bool, self.stages.poller.sources)) == sum(pool.open_connections for pool in pools)
+            )
         except trio.TooSlowError:
-            pytest.fail(f"clients {len(self.door.clients)}, sources {self.stages.poller.registered}")
+            pytest.fail(f"clients {len(self.door.clients)}, sources {[*filter(None, self.stages.poller.sources)]}")
         assert self.stages.counters.crashes == self.expected_crashes, self.log.lines
 
 

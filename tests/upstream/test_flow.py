@@ -24,6 +24,7 @@ from tests.fuzzing import fuzz, split_at
 
 _OVERHEAD_BYTES = len(chunk(event("")))
 _READY = IN | OUT
+_AT_ONCE_BYTES = 150_000
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Scene:
     engine: socket.socket
     pool: Pool
     counters: Counters
+    poller: Poller
     client: FakeClient
     outcomes: list[Outcome]
     now: float = 100.0
@@ -79,9 +81,12 @@ class Scene:
     def arrive(self, data: bytes, flags: int = _READY) -> list[bytes]:
         """Sent by the engine at once; what the client was written because of it."""
         self.client.writes.clear()
-        self.engine.sendall(data)
-        self.now += 0.02
-        self.relay.on_ready(flags, self.now)
+        for start in range(0, len(data), _AT_ONCE_BYTES):  # what a socket of any machine takes
+            self.engine.sendall(data[start : start + _AT_ONCE_BYTES])
+            self.now += 0.02
+            self.relay.on_ready(flags, self.now)
+            while self.poller._again:
+                self.poller._serve_again()
         return list(self.client.writes)
 
     @property
@@ -103,7 +108,7 @@ def flowing(*, cuts: bool = True) -> Iterator[Scene]:
     exchange.streams = True
     client, ending = FakeClient(), Ending()
     relay = Relay(Pump(poller, Settings(), counters, b""), connection, client, exchange, SseTap(cuts), 60.0, ending)
-    scene = Scene(relay, engine, pool, counters, client, ending.outcomes)
+    scene = Scene(relay, engine, pool, counters, poller, client, ending.outcomes)
     try:
         relay.start(b"request", scene.now)
         assert engine.recv(100) == b"request"
@@ -201,6 +206,19 @@ def test_an_engine_that_closes_in_the_middle_is_heard_whatever_the_event_says(fl
         assert payload_of(scene.client.writes).endswith(event("x"))
         assert scene.outcomes == [Outcome.FAILED]
         scene.relay.on_ready(flags, scene.now)  # served once more: nothing happens
+        assert scene.outcomes == [Outcome.FAILED]
+
+
+def test_an_engine_that_closes_behind_many_full_reads_is_heard() -> None:
+    """The last full read ends where an event does, and what is left makes no event any more."""
+    with flowing() as scene:
+        whole = chunk_of(4096)
+        scene.engine.sendall(whole * (4 * RECEIVE_BYTES // len(whole)) + chunk(event("last")))
+        scene.engine.shutdown(socket.SHUT_WR)
+        scene.relay.on_ready(_READY | GONE, scene.now)
+        while scene.poller._again:
+            scene.poller._serve_again()
+        assert payload_of(scene.client.writes).endswith(event("last"))
         assert scene.outcomes == [Outcome.FAILED]
 
 
