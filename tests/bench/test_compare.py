@@ -45,7 +45,8 @@ def test_every_target_gets_its_turn_in_rotating_order():
 
 @pytest.mark.slow
 @needs_nginx
-def test_compare_measures_nginx_and_direct(engine):
+def test_compare_measures_nginx_and_direct(engine, monkeypatch):
+    monkeypatch.setattr("bench.compare.QUIET_SECONDS", 0.0)  # other tests are never quiet
     plan = Plan("mock-8b", 2, (4,), 0.3, 1)
     with open_nginx(engine) as nginx:
         targets = [nginx, Target("direct", engine.host, engine.port, ())]
