@@ -4,6 +4,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import openai
@@ -31,21 +32,44 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield "\n".join([backend_table("mock-vllm", "vllm", engine), *keys])
 
 
+@contextmanager
+def before_a_database(url: str, config: str, directory: Path) -> Iterator[Gateway]:
+    """Empty: SQLite's, in the directory."""
+    options = []
+    if url:
+        trio.run(with_database, url, directory, migrate)
+        options = [f"--database-url={url}"]
+    with run_gateway(directory, config, options=options) as gateway:
+        yield gateway
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def gateway(request: pytest.FixtureRequest, config: str, tmp_path: Path) -> Iterator[Gateway]:
     """One per test: the supervisor starts a worker that is killed again and again ever later."""
-    options = []
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-        trio.run(with_database, url, tmp_path, migrate)
-        options = [f"--database-url={url}"]
-    with run_gateway(tmp_path, config, options=options) as gateway:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+    with before_a_database(url, config, tmp_path) as gateway:
         yield gateway
 
 
 @pytest.fixture
 def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
     with open_patient(gateway) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def unharmed(
+    request: pytest.FixtureRequest, config: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """For the tests that kill nobody."""
+    url = request.getfixturevalue("postgres_server").create_database() if request.param == "postgresql" else ""
+    with before_a_database(url, config, tmp_path_factory.mktemp("unharmed")) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def calm(unharmed: Gateway) -> Iterator[openai.OpenAI]:
+    with open_patient(unharmed) as client:
         yield client
 
 
@@ -148,63 +172,63 @@ def test_nobody_else_finds_what_is_kept(gateway: Gateway, client) -> None:
 # Conversations
 
 
-def test_a_conversation_is_made_changed_and_deleted(client: openai.OpenAI) -> None:
-    made = client.conversations.create(
+def test_a_conversation_is_made_changed_and_deleted(calm: openai.OpenAI) -> None:
+    made = calm.conversations.create(
         metadata={"тема": "Schüssel 🥣"}, items=[{"role": "developer", "content": "Be brief."}]
     )
     assert (made.object, made.metadata) == ("conversation", {"тема": "Schüssel 🥣"})
-    assert client.conversations.retrieve(made.id) == made
-    changed = client.conversations.update(made.id, metadata={"a": "b"})
+    assert calm.conversations.retrieve(made.id) == made
+    changed = calm.conversations.update(made.id, metadata={"a": "b"})
     assert (changed.id, changed.metadata, changed.created_at) == (made.id, {"a": "b"}, made.created_at)
-    gone = client.conversations.delete(made.id)
+    gone = calm.conversations.delete(made.id)
     assert (gone.id, gone.deleted, gone.object) == (made.id, True, "conversation.deleted")
     with pytest.raises(openai.NotFoundError, match="not found"):
-        client.conversations.retrieve(made.id)
+        calm.conversations.retrieve(made.id)
     with pytest.raises(openai.NotFoundError):
-        client.conversations.items.list(made.id)
+        calm.conversations.items.list(made.id)
     with pytest.raises(openai.NotFoundError):
-        create(client, "x", conversation=made.id)
+        create(calm, "x", conversation=made.id)
 
 
-def test_items_are_added_listed_in_pages_and_removed(client: openai.OpenAI) -> None:
-    conversation = client.conversations.create()
+def test_items_are_added_listed_in_pages_and_removed(calm: openai.OpenAI) -> None:
+    conversation = calm.conversations.create()
     texts = [f"part {number}" for number in range(7)]
     for start in (0, 4):
-        added = client.conversations.items.create(
+        added = calm.conversations.items.create(
             conversation.id, items=[{"role": "user", "content": text} for text in texts[start : start + 4]]
         )
         assert [text_of(item) for item in added.data] == texts[start : start + 4]
-    listed = list(client.conversations.items.list(conversation.id, limit=2, order="asc"))
+    listed = list(calm.conversations.items.list(conversation.id, limit=2, order="asc"))
     assert [text_of(item) for item in listed] == texts
-    assert [text_of(item) for item in client.conversations.items.list(conversation.id, limit=3)] == texts[::-1]
-    one = client.conversations.items.retrieve(listed[2].id, conversation_id=conversation.id)
+    assert [text_of(item) for item in calm.conversations.items.list(conversation.id, limit=3)] == texts[::-1]
+    one = calm.conversations.items.retrieve(listed[2].id, conversation_id=conversation.id)
     assert one == listed[2]
-    assert client.conversations.items.delete(one.id, conversation_id=conversation.id).id == conversation.id
+    assert calm.conversations.items.delete(one.id, conversation_id=conversation.id).id == conversation.id
     with pytest.raises(openai.NotFoundError):
-        client.conversations.items.retrieve(one.id, conversation_id=conversation.id)
-    left = client.conversations.items.list(conversation.id, order="asc")
+        calm.conversations.items.retrieve(one.id, conversation_id=conversation.id)
+    left = calm.conversations.items.list(conversation.id, order="asc")
     assert [text_of(item) for item in left] == [text for text in texts if text != "part 2"]
     with pytest.raises(openai.BadRequestError):
-        client.conversations.items.list(conversation.id, after=one.id)
+        calm.conversations.items.list(conversation.id, after=one.id)
     with pytest.raises(openai.BadRequestError, match="20"):
-        client.conversations.items.create(conversation.id, items=[{"role": "user", "content": "x"}] * 21)
+        calm.conversations.items.create(conversation.id, items=[{"role": "user", "content": "x"}] * 21)
     with pytest.raises(openai.BadRequestError, match="already"):
-        client.conversations.items.create(
+        calm.conversations.items.create(
             conversation.id, items=[{"type": "message", "id": listed[0].id, "role": "user", "content": "x"}]
         )
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["document", "stream"])
-def test_a_response_goes_on_with_a_conversation_and_adds_to_it(client: openai.OpenAI, stream: bool) -> None:
-    conversation = client.conversations.create(items=[{"role": "user", "content": "My name is Ada."}])
-    alone = create(client, "Who am I?")
-    first = create(client, "Who am I?", stream=stream, conversation=conversation.id)
+def test_a_response_goes_on_with_a_conversation_and_adds_to_it(calm: openai.OpenAI, stream: bool) -> None:
+    conversation = calm.conversations.create(items=[{"role": "user", "content": "My name is Ada."}])
+    alone = create(calm, "Who am I?")
+    first = create(calm, "Who am I?", stream=stream, conversation=conversation.id)
     assert first.conversation.id == conversation.id
     assert first.usage.input_tokens > alone.usage.input_tokens
     # At once: what was answered is there.
-    second = create(client, "And now?", stream=stream, conversation={"id": conversation.id}, store=False)
+    second = create(calm, "And now?", stream=stream, conversation={"id": conversation.id}, store=False)
     assert second.usage.input_tokens > first.usage.input_tokens
-    items = list(client.conversations.items.list(conversation.id, order="asc"))
+    items = list(calm.conversations.items.list(conversation.id, order="asc"))
     assert [text_of(item) for item in items] == [
         "My name is Ada.",
         "Who am I?",
@@ -214,13 +238,13 @@ def test_a_response_goes_on_with_a_conversation_and_adds_to_it(client: openai.Op
     ]
     assert items[2].id == first.output[0].id
     assert [item.role for item in items] == ["user", "user", "assistant", "user", "assistant"]
-    assert client.responses.retrieve(first.id).conversation.id == conversation.id
+    assert calm.responses.retrieve(first.id).conversation.id == conversation.id
     with pytest.raises(openai.NotFoundError):
-        client.responses.retrieve(second.id)
+        calm.responses.retrieve(second.id)
     with pytest.raises(openai.BadRequestError, match="conversation"):
-        create(client, "x", previous_response_id=first.id)
+        create(calm, "x", previous_response_id=first.id)
     with pytest.raises(openai.BadRequestError, match="Mutually exclusive"):
-        create(client, "x", previous_response_id=first.id, conversation=conversation.id)
+        create(calm, "x", previous_response_id=first.id, conversation=conversation.id)
 
 
 def test_a_conversation_outlasts_the_worker_in_which_it_was_held(gateway: Gateway, client: openai.OpenAI) -> None:
@@ -234,9 +258,9 @@ def test_a_conversation_outlasts_the_worker_in_which_it_was_held(gateway: Gatewa
     assert [text_of(item) for item in items] == said
 
 
-def test_clients_do_not_reach_the_workers_route(gateway: Gateway) -> None:
+def test_clients_do_not_reach_the_workers_route(unharmed: Gateway) -> None:
     for headers in ({}, {"X-Forwarded-For": ""}, {"x_forwarded_for": "x"}):
-        answer = gateway.ask("POST", "/internal/state", {}, headers=headers)
+        answer = unharmed.ask("POST", "/internal/state", {}, headers=headers)
         assert answer.status == 404
 
 
