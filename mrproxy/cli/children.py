@@ -20,8 +20,6 @@ snapshot_option = click.option(
 lifeline_option = click.option(
     "--lifeline-fd", type=int, default=None, help="Inherited pipe; at its end the supervisor is gone, and we end too."
 )
-
-
 shared_option = click.option("--shared", "is_shared", is_flag=True, help="There are several workers.")
 
 
@@ -33,7 +31,7 @@ shared_option = click.option("--shared", "is_shared", is_flag=True, help="There 
 @shared_option
 def worker(name: str, listen_fd: int, snapshot: Path, lifeline_fd: int | None, is_shared: bool) -> None:
     """Relay plane: serve clients on an inherited socket. Started by `mrproxy serve`."""
-    from mrproxy.app import run_worker  # only here: the other commands do not need what it imports
+    from mrproxy.app import run_worker  # only here: `--help` needs nothing of it
 
     watch_lifeline(lifeline_fd)
     run_worker(snapshot, name=name, listen_fd=listen_fd, is_shared=is_shared)

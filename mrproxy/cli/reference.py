@@ -100,10 +100,8 @@ def context_of(command: click.Command, name: str) -> click.Context:
 
 def visible(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Each command behind its group, in the order of their names; what is hidden is for the supervisor."""
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if command is None or command.hidden:
+    for name, command in sorted(group.commands.items()):
+        if command.hidden:
             continue
         yield (*path, name), command
         if isinstance(command, click.Group):

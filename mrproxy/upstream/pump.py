@@ -483,7 +483,7 @@ class Relay(Flow):
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._finish(Outcome.CLIENT_GONE)
+            self._client_left()
             return
         if sent != len(data):
             self._lag(data[sent:])
@@ -510,7 +510,7 @@ class Relay(Flow):
         except BlockingIOError:
             return
         except OSError:
-            self._finish(Outcome.CLIENT_GONE)
+            self._client_left()
             return
         self.last_at = now
         self._pending = self._pending[sent:]
@@ -594,7 +594,7 @@ class Relay(Flow):
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._finish(Outcome.CLIENT_GONE)
+            self._client_left()
             return
         if sent != len(chunk):
             self._lag(chunk[sent:])
