@@ -25,6 +25,7 @@ from mrproxy.config import Settings
 from mrproxy.following import Follower
 from mrproxy.link.snapshot import read
 from mrproxy.priority import give_way, go_first
+from mrproxy.telemetry.libraries import heard
 from mrproxy.telemetry.log import Log, open_log
 
 STDERR = 2
@@ -43,7 +44,8 @@ def run_worker(snapshot_path: Path, *, name: str, listen_fd: int, is_shared: boo
         log.warning("worker_realtime: the system does not allow it (CAP_SYS_NICE, or LimitRTPRIO=1)")
     listener = socket.socket(fileno=listen_fd)
     listener.setblocking(False)
-    trio.run(Worker(name, follower, catalogue, listener, log, is_shared=is_shared).run)
+    with heard(log):
+        trio.run(Worker(name, follower, catalogue, listener, log, is_shared=is_shared).run)
 
 
 def run_control(snapshot_path: Path, *, is_shared: bool = False) -> None:
@@ -53,7 +55,8 @@ def run_control(snapshot_path: Path, *, is_shared: bool = False) -> None:
     settings = read(snapshot_path).settings
     log = opened_log("control", settings, snapshot_path.parent)
     give_way(settings.control_nice)
-    trio.run(control, settings, snapshot_path.parent, log, is_shared)
+    with heard(log):
+        trio.run(control, settings, snapshot_path.parent, log, is_shared)
 
 
 def opened_log(component: str, settings: Settings, data_dir: Path) -> Log:

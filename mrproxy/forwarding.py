@@ -19,7 +19,7 @@ from mrproxy.fibers import Departed, Waker
 from mrproxy.sockets import Poller, bridge, connect_unix
 from mrproxy.upstream.answer import AnswerCache
 from mrproxy.upstream.live import Pace, Pump
-from mrproxy.upstream.pool import Connection, Pool
+from mrproxy.upstream.pool import Connection, Pool, SingleConnection
 from mrproxy.upstream.pump import Outcome, Relay
 from mrproxy.wire.http1 import HOP_BY_HOP, PLAIN_RESPONSE
 
@@ -63,11 +63,11 @@ class ControlUplink:
             finally:
                 self.pump.pipes.close_idle()
 
-    async def connect(self) -> Connection:
+    async def connect(self, kind: type[Connection]) -> Connection:
         """Raises Refused when nobody listens: the control process is restarting."""
         try:
             with trio.fail_after(_CONNECT_SECONDS):
-                return self.pool.add(await connect_unix(self._socket_path))
+                return self.pool.add(await connect_unix(self._socket_path), kind)
         except (OSError, trio.TooSlowError) as exc:
             raise _unavailable() from exc
 
@@ -82,9 +82,10 @@ async def forward(client: Client, head: Head, exchange: Exchange, uplink: Contro
     client.begin()
     uplink.pump.counters.control_forwards += 1
     origin = origin_of(client.peer_address, uplink.is_tls, head.http.headers, uplink.trusted)
+    kind = SingleConnection if _is_upgrade(head, body) else Connection
     payload = _request(head, body, exchange.request_id, *origin)
     exchange.answer_lines = lines
-    relay, outcome = await _exchange(client, head, exchange, uplink, payload)
+    relay, outcome = await _exchange(client, head, exchange, uplink, payload, kind)
     match outcome:
         case Outcome.COMPLETE:
             return
@@ -101,13 +102,13 @@ async def forward(client: Client, head: Head, exchange: Exchange, uplink: Contro
 
 
 async def _exchange(
-    client: Client, head: Head, exchange: Exchange, uplink: ControlUplink, payload: bytes
+    client: Client, head: Head, exchange: Exchange, uplink: ControlUplink, payload: bytes, kind: type[Connection]
 ) -> tuple[Relay, Outcome]:
-    connection = uplink.pool.take() if head.http.method in _REPEATABLE else None
+    connection = uplink.pool.take() if kind is Connection and head.http.method in _REPEATABLE else None
     while True:
         if connection is None:
             await client.fiber.become_task()
-            connection = await uplink.connect()
+            connection = await uplink.connect(kind)
         finished: Waker[Outcome] = Waker(client.fiber)
         relay = Relay(
             uplink.pump,
@@ -130,12 +131,19 @@ async def _exchange(
         return relay, outcome
 
 
+def _is_upgrade(head: Head, body: bytes) -> bool:
+    """A server that refuses one is between two protocols for a moment. So it comes alone: with no body, and on a
+    connection that carries nothing after it."""
+    upgrade = head.http.upgrade
+    return upgrade is not None and upgrade.lower() == b"websocket" and not body  # h2c: a tunnel past this door
+
+
 def _request(head: Head, body: bytes, request_id: bytes, address: str, is_tls: bool) -> bytes:
     http = head.http
     lines = [b"%b: %b\r\n" % header for header in http.headers if header[0] not in _OURS]
     lines.append(b"x-request-id: %b\r\nx-forwarded-for: %b\r\n" % (request_id, address.encode()))
     lines.append(b"x-forwarded-proto: %b\r\n" % (b"https" if is_tls else b"http"))
-    if http.upgrade is not None and http.upgrade.lower() == b"websocket":  # h2c would be a tunnel past this door
+    if _is_upgrade(head, body):
         lines.append(b"connection: upgrade\r\nupgrade: websocket\r\n")
     if body or http.content_length >= 0 or http.chunked:
         lines.append(b"content-length: %d\r\n" % len(body))

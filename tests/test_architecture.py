@@ -73,6 +73,7 @@ MAY_CATCH_EVERYTHING = {
     "fibers.py": "the connection's border: a fiber's end is reported to accept/door.py, with its error",
     "upstream/registry.py": "the backend's border",
     "upstream/backend.py": "the same: one task sweeps for all backends, and a bug in one is handed to its own nursery",
+    "control/connections.py": "the border of a connection to the control plane: what its server raises ends that one",
     "sockets.py": "one epoll serves many connections and backends: the same two borders, at their sources",
 }
 

@@ -3,7 +3,7 @@
 Serves until `drain` is set, then finishes what runs within a few seconds. Hypercorn sends inside a shield without
 a deadline (its `trio/tcp_server.py`), so one client that stops reading would outlive any cancellation: behind
 the drain stands `os._exit`.
-Read next: `routes.py`, for what is served; `records.py`, for the journal's reader that runs beside it.
+Read next: `routes.py`, for what is served; `connections.py`, for how; `records.py`, for the journal's reader beside it.
 """
 
 import logging
@@ -12,15 +12,16 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve
 
 from mrproxy.clock import Clock, utc_now
+from mrproxy.control.connections import serve_connections
 from mrproxy.control.offer import Offer
 from mrproxy.control.records import ControlLog, Records
 from mrproxy.control.reports import PublisherReport, StorageReport
@@ -28,6 +29,7 @@ from mrproxy.control.responses import AnswerQuestion
 from mrproxy.control.routes import build_app
 from mrproxy.control.status import Scene
 from mrproxy.control.workers import Workers
+from mrproxy.telemetry.unexpected import describe
 
 SOCKET_NAME = "control.sock"
 # The workers have drained before this process is told to (supervisor.py), so only answers of its own are left, and none
@@ -62,7 +64,7 @@ async def serve_control(
     state: AnswerQuestion | None = None,
     exit_hard: Callable[[int], object] = os._exit,
     clock: Clock = utc_now,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve on `data_dir/run/control.sock` until `drain`; `started()` once it accepts.
 
@@ -82,10 +84,12 @@ async def serve_control(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(end_for_certain, drain, drain_seconds, log, exit_hard, name="hard exit")
             nursery.start_soon(records.follow, name="journal")
-            await serve(
+            await serve_connections(
                 app,
-                hypercorn_config(listener, drain_seconds),
-                shutdown_trigger=drain.wait,
+                hypercorn_config(drain_seconds),
+                listener,
+                drain=drain,
+                report=partial(report_connection, log),
                 task_status=task_status,
             )
             nursery.cancel_scope.cancel(reason="drained")
@@ -123,10 +127,15 @@ async def end_for_certain(
     exit_hard(1)
 
 
-def hypercorn_config(listener: socket.socket, drain_seconds: float) -> Config:
-    """Hypercorn takes over the descriptor; it neither logs accesses nor names itself."""
+def report_connection(log: ControlLog, error: Exception) -> None:
+    """Somebody sent what Hypercorn cannot take: his connection has ended, and nothing needs to be done."""
+    kind, reason, line, _ = describe(error)
+    log.info("a connection was ended", kind=kind, reason=reason, line=line)
+
+
+def hypercorn_config(drain_seconds: float) -> Config:
+    """Hypercorn neither logs accesses nor names itself."""
     config = Config()
-    config.bind = [f"fd://{os.dup(listener.fileno())}"]
     config.errorlog = logging.getLogger("mrproxy.control.hypercorn")
     config.graceful_timeout = drain_seconds
     # The front door keeps connections to its upstreams for 60 s; whoever takes one from a pool should not lose the

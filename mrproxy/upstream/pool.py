@@ -40,6 +40,15 @@ class Connection:
         self._pool.close_connection(self)
 
 
+class SingleConnection(Connection):
+    """For one exchange: it never goes back to the pool."""
+
+    __slots__ = ()
+
+    def give_back(self, now: float) -> None:
+        self.close()
+
+
 class Pool:
     """The connections of one backend: the `idle` ones, oldest first; `open_connections` counts the busy ones too."""
 
@@ -62,9 +71,9 @@ class Pool:
         connection.is_reused = True
         return connection
 
-    def add(self, sock: socket.socket) -> Connection:
+    def add(self, sock: socket.socket, kind: type[Connection] = Connection) -> Connection:
         """A new connection, taken already."""
-        connection = Connection(self, sock)
+        connection = kind(self, sock)
         self.open_connections += 1
         self._poller.register(connection.fd, connection)
         return connection

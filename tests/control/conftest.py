@@ -50,7 +50,7 @@ class Control:
         await self.nursery.start(worker.serve)
         return worker
 
-    async def serve(self, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         await serve_control(
             FewSettings(),
             self.data_dir,

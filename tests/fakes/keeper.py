@@ -58,7 +58,7 @@ async def run_keeper(directory: Path) -> AsyncIterator[Keeper]:
         raise failure
 
 
-async def serve(directory: Path, keeper: Keeper, *, task_status: trio.TaskStatus[list[str]]) -> None:
+async def serve(directory: Path, keeper: Keeper, *, task_status: trio.TaskStatus[None]) -> None:
     await serve_control(
         FewSettings(),
         directory,

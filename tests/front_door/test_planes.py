@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 CHAT = {"model": "mock-8b", "messages": MESSAGES, "max_tokens": 5}
 STREAM = {**CHAT, "stream": True}
+NONCE = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
 # The two processes
@@ -147,12 +148,6 @@ async def test_the_live_status_comes_over_a_websocket_through_the_front_door(gat
                 assert status["ready"]
 
 
-def test_a_websocket_to_nowhere_is_rejected_with_404(gateway: Gateway):
-    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-    answer = gateway.ask("GET", "/nothing/live", headers=upgrade | {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="})
-    assert (answer.status, answer.json()["error"]["code"]) == (404, "unknown_route")
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
@@ -220,6 +215,21 @@ def read_answers(sock: socket.socket, *methods: str) -> list[Answer]:
 
 def read_to_end(sock: socket.socket) -> bytes:
     return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+@pytest.mark.parametrize("body", [b"", b"hello"], ids=["alone", "with a body"])
+def test_an_upgrade_to_nowhere_is_rejected_and_harms_nobody(gateway: Gateway, wire: socket.socket, body: bytes):
+    """What follows on the connection of a refused upgrade is beyond Hypercorn; it used to end the control plane."""
+    upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {NONCE}")
+    before = gateway.pid_of("control")
+    for _ in range(10):
+        wire.sendall(head("GET", "/nothing/live", *upgrade, f"Content-Length: {len(body)}") + body)
+        answer = read_answers(wire, "GET")[0]
+        assert (answer.status, answer.json()["error"]["code"]) == (404, "unknown_route")
+        wire.sendall(head("GET", "/healthz"))
+        assert read_answers(wire, "GET")[0].status == 200
+    assert gateway.pid_of("control") == before
+    assert "Traceback" not in gateway.child.output()
 
 
 def test_pipelined_requests_are_answered_in_order(wire: socket.socket):
