@@ -19,6 +19,8 @@ from mrproxy.config import ConfigError, Settings, variable_of
 from mrproxy.provision import open_data_directory, read_secret
 from mrproxy.telemetry.log import Log
 
+# Whoever is answered at all finds his tables, unless the database is away or takes longer than this to migrate.
+_TABLES_SECONDS = 5.0
 # What is not in the database by then is taken over at the next start.
 _LAST_BATCHES_SECONDS = 1.0
 
@@ -97,6 +99,7 @@ async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.E
         async with trio.open_nursery() as nursery:
             nursery.start_soon(takeover.run, name="takeover")
             nursery.start_soon(publisher.run, name="publisher")
+            await _first_of(publisher.tried, drain)
             await serve_control(
                 settings,
                 data_dir,
@@ -110,6 +113,19 @@ async def _serve_with_database(settings: Settings, data_dir: Path, drain: trio.E
             nursery.cancel_scope.cancel(reason="served")
         with trio.move_on_after(_LAST_BATCHES_SECONDS):  # the workers have ended before: then nothing is missing
             await takeover.take_to_end()
+
+
+async def _first_of(*events: trio.Event) -> None:
+    """Wait for any of them, for at most _TABLES_SECONDS."""
+
+    async def end(event: trio.Event) -> None:
+        await event.wait()
+        nursery.cancel_scope.cancel(reason="one of them")
+
+    with trio.move_on_after(_TABLES_SECONDS):
+        async with trio.open_nursery() as nursery:
+            for event in events:
+                nursery.start_soon(end, event)
 
 
 async def _drain_on_signal(drain: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:

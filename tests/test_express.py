@@ -3,6 +3,7 @@
 `run_gateway` checks after every test that no slot, lease, relay, entry or connection is left.
 """
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,29 @@ async def test_all_requests_but_the_first_of_a_connection_go_the_express_way(
         assert {(got.status, got.payload) for got in answers} == {(200, answers[0].payload)}
         assert len({got.headers["x-request-id"] for got in answers}) == 5
         assert len({repr(told(record)) for record in await gateway.wait_records(5)}) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nothing_of_it_is_left_for_the_garbage_collector(
+    tmp_path: Path, express: Watched, *, stream: bool
+) -> None:
+    """A cycle per request is cold memory for the next one, and a pause now and then: 5 % of the time, measured."""
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        engine.behaviour = answer_stream("a", "b") if stream else OK
+        caller = await gateway.connect()
+        await ask(caller, stream=stream)
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(5):
+                await ask(caller, stream=stream)
+            await gateway.settled()
+            gc.collect()
+            left = {type(each).__qualname__ for each in gc.garbage if type(each).__module__.startswith("mrproxy.")}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+        assert (express.taken, left) == (5, set())
 
 
 async def test_bodies_may_differ_in_size_and_content(tmp_path: Path, express: Watched) -> None:

@@ -176,6 +176,25 @@ async def test_a_websocket_becomes_a_tunnel_in_both_directions(tmp_path):
         assert b"upgrade: websocket" in control.asked[0]
 
 
+async def test_nothing_follows_an_upgrade_that_was_refused(tmp_path):
+    """On its connection to control: who refuses is between two protocols for a moment."""
+    refusal = b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\nnope"
+    async with controlled(tmp_path, OK, refusal, OK) as (gateway, control):
+        assert (await get(gateway)).status == 200
+        assert (await get(gateway, "/live", "Connection: Upgrade", "Upgrade: websocket")).status == 404
+        assert (await get(gateway)).status == 200
+        assert len(control.streams) == 2  # the third takes the first one's
+        assert [b"upgrade: websocket" in asked for asked in control.asked] == [False, True, False]
+
+
+async def test_an_upgrade_with_a_body_is_an_ordinary_request(tmp_path):
+    async with controlled(tmp_path) as (gateway, control):
+        lines = ("Connection: Upgrade", "Upgrade: websocket")
+        assert (await get(gateway, "/live", *lines, body=b"hello")).status == 200
+        assert b"upgrade" not in control.asked[0].lower()
+        assert control.asked[0].endswith(b"\r\n\r\nhello")
+
+
 async def test_no_other_upgrade_is_passed_on(tmp_path):
     async with controlled(tmp_path) as (gateway, control):
         assert (await get(gateway, "/page", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c")).status == 200

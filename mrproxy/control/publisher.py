@@ -76,6 +76,7 @@ class Publisher:
         self._published = 0
         self._wanted = trio.Event()
         self._done = trio.Event()
+        self.tried = trio.Event()  # the first look is over: tables are there, or the database is away
         self._in_force: tuple[int, Slots] | None = None
         self._generation = 0
         self._published_utc = 0.0
@@ -119,9 +120,11 @@ class Publisher:
             except TROUBLE as exc:
                 self._must_prepare = True  # somebody may have put another file or server in its place
                 self._outage.fail(exc)
+                self.tried.set()
                 await trio.sleep(min(self._outage.delay_seconds, LONGEST_RETRY_SECONDS))
             else:
                 self._outage.succeed()
+                self.tried.set()
                 with trio.move_on_after(LOOK_SECONDS):
                     await self._wanted.wait()
                 await trio.sleep_until(began_at + PAUSE_SECONDS)

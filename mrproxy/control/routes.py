@@ -15,7 +15,7 @@ import trio
 from quart import Request, Response, request, websocket
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from mrproxy.control.api.endpoint import Api
 from mrproxy.control.api.idempotency import carry_out
@@ -29,6 +29,9 @@ from mrproxy.control.status import summarize
 from mrproxy.errors import Code
 
 LIVE_INTERVAL_SECONDS = 1.0
+# Anybody may watch, and each who does costs a summary a second: a millisecond.
+MAX_LIVE = 64
+LIVE_RETRY_SECONDS = 10
 # As the front door has it for what it forwards (nginx's client_max_body_size); no body of an API is larger.
 MAX_BODY_BYTES = 1 << 20
 # What still runs in the application's nursery when it ends, such as a model that is pulled, goes on another time.
@@ -129,14 +132,23 @@ def _add_views(app: QuartTrio, observe: Observe, drain: trio.Event) -> None:
 
 
 def _add_live_status(app: QuartTrio, observe: Observe, drain: trio.Event) -> None:
+    places = trio.Semaphore(MAX_LIVE)
+
     @app.websocket("/status/live")
     async def live() -> None:
         """`/status`, one text message a second, until the client leaves or the gateway drains (close code 1001)."""
-        while not drain.is_set():
-            await websocket.send(_encode(summarize(await observe())))
-            with trio.move_on_after(LIVE_INTERVAL_SECONDS):
-                await drain.wait()
-        await websocket.close(1001, "draining")
+        try:
+            places.acquire_nowait()
+        except trio.WouldBlock:
+            raise ServiceUnavailable("Too many are watching.", retry_after=LIVE_RETRY_SECONDS) from None
+        try:
+            while not drain.is_set():
+                await websocket.send(_encode(summarize(await observe())))
+                with trio.move_on_after(LIVE_INTERVAL_SECONDS):
+                    await drain.wait()
+            await websocket.close(1001, "draining")
+        finally:
+            places.release()
 
 
 def _add_errors(app: QuartTrio, apis: Sequence[Api]) -> None:
@@ -153,6 +165,8 @@ def _add_errors(app: QuartTrio, apis: Sequence[Api]) -> None:
             response = _error(status, message)
         if allowed := getattr(error, "valid_methods", None):
             response.headers["Allow"] = ", ".join(sorted(allowed))
+        if isinstance(error, ServiceUnavailable) and error.retry_after is not None:
+            response.headers["Retry-After"] = str(error.retry_after)
         return response
 
 
@@ -184,6 +198,8 @@ def _code(status: int) -> Code:
             return Code.BODY_TIMEOUT
         case 413:
             return Code.BODY_TOO_LARGE
+        case 503:
+            return Code.CONTROL_UNAVAILABLE
         case _:
             return Code.INTERNAL if status >= 500 else Code.BAD_REQUEST
 

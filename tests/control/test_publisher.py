@@ -193,6 +193,19 @@ async def test_what_prepares_the_tables_runs_first_and_again_after_a_failure(sce
     assert scene.prepared == 2
 
 
+@pytest.mark.parametrize("problem", [None, DatabaseUnavailable("away")], ids=["tables", "away"])
+async def test_whoever_waits_for_the_first_look_is_let_go_whatever_it_finds(
+    scene: Scene, nursery: trio.Nursery, problem: Exception | None
+):
+    scene.problem = problem
+    assert not scene.publisher.tried.is_set()
+    nursery.start_soon(scene.publisher.run)
+    with trio.fail_after(5):
+        await scene.publisher.tried.wait()
+    assert scene.prepared == 1
+    assert (scene.data_dir / MANAGED_NAME).exists() == (problem is None)
+
+
 async def test_a_configured_part_that_cannot_be_read_is_a_failure_like_others(
     scene: Scene, nursery: trio.Nursery, monkeypatch
 ):

@@ -1,6 +1,7 @@
 """Through the real Unix socket: what a client of the control plane sees."""
 
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from mrproxy.control.api.endpoint import Answer, Api, Endpoint
 from mrproxy.control.offer import Offer
 from mrproxy.control.permissions import Permission
 from mrproxy.control.reports import Silent
-from mrproxy.control.routes import build_app
+from mrproxy.control.routes import MAX_LIVE, build_app
 from tests.control.api.conftest import make_house, nothing_to_see
 from tests.control.conftest import Control
 from tests.fakes.worker import report
@@ -161,6 +162,29 @@ async def test_live_status_pushes_until_drain_and_then_says_goodbye(control: Con
     with trio.fail_after(3):
         await control.ended.wait()
     assert control.exits == []
+
+
+async def test_more_than_a_few_who_watch_are_told_to_come_again(control: Control) -> None:
+    handshake = (
+        b"GET /status/live HTTP/1.1\r\nHost: control\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+    )
+
+    async def ask(leaving: AsyncExitStack) -> bytes:
+        stream = await leaving.enter_async_context(await control.open_stream())
+        await stream.send_all(handshake)
+        return bytes(await stream.receive_some())
+
+    async with AsyncExitStack() as watching:
+        for _ in range(MAX_LIVE):
+            assert (await ask(watching)).startswith(b"HTTP/1.1 101 ")
+        answer = await ask(watching)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 10\r\n" in answer.lower()
+    with trio.fail_after(5):
+        async with AsyncExitStack() as coming:
+            while not (await ask(coming)).startswith(b"HTTP/1.1 101 "):  # a place is free when its end is noticed
+                await trio.sleep(0.05)
 
 
 async def test_live_status_ends_when_its_client_leaves(control: Control) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bench.children import program, run_child
 from tests.fakes.engine import ScriptedEngine, run_scripted_engine
-from tests.front_door.gateway import KEY, Gateway, backend_table, eventually, key_table, run_gateway, run_mock
+from tests.front_door.gateway import KEY, Gateway, backend_table, key_table, run_gateway, run_mock
 
 # A key that may ask once a minute is used up by one test, so each has its own.
 ONCE = [f"mr_front-door-once-{name}" for name in ("openai", "openai-stream", "ollama", "npm-openai", "npm-ollama")]
@@ -83,14 +83,10 @@ def keys() -> list[str]:
 
 
 def drain(gateway: Gateway, backend: str, directory: Path) -> None:
-    """By the command of an operator. A gateway that has just been started may still be making its tables."""
+    """By the command of an operator, as soon as the gateway is ready."""
     command = program("mrproxy", "backend", "drain", backend, f"--data-dir={gateway.data_dir}")
-
-    def is_drained() -> bool | None:
-        with run_child("drain", command, directory) as child:
-            return child.process.wait(10) == 0 or None
-
-    eventually(is_drained, f"{backend} cannot be drained")
+    with run_child("drain", command, directory) as child:
+        assert child.process.wait(10) == 0, child.output()
 
 
 @pytest.fixture
