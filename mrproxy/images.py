@@ -6,7 +6,8 @@ makes us connect to somewhere of its choosing.
 2. Public addresses on ports 80 and 443; any port in the networks that the operator allows (`allowed`); nothing else.
 3. Refused, unreachable and not found are one message: callers learn nothing of what is inside.
 4. What comes is an image by its label and by its first bytes, and they agree, or it is refused.
-5. Everything is bounded: images, bytes and seconds per request, redirects, and connections over the whole process. A
+5. Everything is bounded: images, bytes and seconds per request, redirects, and connections over the whole process; and
+   what is worked through in one go, since h11 takes 25 µs for a piece of one byte, and 50 for an interim answer. A
    connection serves one image; nothing of one caller is seen by another. No proxies, cookies or credentials; no log.
 
 Sources: IANA Special-Purpose Address Registries (RFC 6890, 9602, 9637), RFC 6052 (NAT64), the clouds' documents.
@@ -47,6 +48,15 @@ _CONNECT_SECONDS = 3.0
 _MAX_QUOTED = 100
 # One request may not take all connections of the process for its time limit.
 _AT_ONCE_PER_REQUEST = 4
+# All heads of one answer: as much as we take of a caller. They are read so little at a time that a read full of interim
+# answers takes 5 ms; of a body, what is left of a read when it is refused is worked through.
+_MAX_HEAD_BYTES = 32 << 10
+_HEAD_READ_BYTES = 2 << 10
+_BODY_READ_BYTES = 16 << 10
+# Servers write images in pieces of kilobytes; a small one may come in any.
+_MANY_PIECES = 1_000
+_MIN_PIECE_BYTES = 256
+_PIECES_PER_TURN = 32
 
 _REFUSED_V4: Final = tuple(
     map(
@@ -146,6 +156,38 @@ def resolve_name(host: str, port: int) -> list[str]:
     return [str(sockaddr[0]) for _, _, _, _, sockaddr in found]
 
 
+class _Wire(httpcore.AsyncNetworkStream):
+    """A connection that carries a bounded head, and then a body."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._head_bytes = 0
+        self.has_head = False  # whoever has got it says so
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self.has_head:
+            return await self._stream.read(min(max_bytes, _BODY_READ_BYTES), timeout)
+        if self._head_bytes > _MAX_HEAD_BYTES:
+            raise httpcore.RemoteProtocolError("the head is too large")
+        data = await self._stream.read(min(max_bytes, _HEAD_READ_BYTES), timeout)
+        self._head_bytes += len(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        return _Wire(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> object:
+        return self._stream.get_extra_info(info)
+
+
 class _CheckedNetwork(httpcore.AsyncNetworkBackend):
     """Connects by name to permitted addresses only."""
 
@@ -167,7 +209,7 @@ class _CheckedNetwork(httpcore.AsyncNetworkBackend):
         for address in (await self._addresses(host, port))[:_MAX_ADDRESSES]:
             with trio.move_on_after(_CONNECT_SECONDS):
                 try:
-                    return await self._dialer.connect_tcp(str(address), port, socket_options=socket_options)
+                    return _Wire(await self._dialer.connect_tcp(str(address), port, socket_options=socket_options))
                 except httpcore.ConnectError:
                     continue
         raise httpcore.ConnectError
@@ -273,6 +315,7 @@ class ImageFetcher:
         try:
             for _ in range(_MAX_REDIRECTS + 1):
                 async with self._pool.stream("GET", _for_httpcore(target), headers=_headers_for(target)) as response:
+                    response.extensions["network_stream"].has_head = True
                     location = _header(response, b"location")
                     if response.status in _REDIRECTS and location:
                         target = _redirected(target, location)
@@ -297,26 +340,36 @@ class ImageFetcher:
         return Image(media_type=found, data=data)
 
     async def _read(self, response: httpcore.Response, host: str, allowance: _Allowance) -> str:
-        """The body in base64. What is too large is not read to its end."""
+        """The body in base64. What is too large, or in crumbs, is not read to its end."""
         length = _header(response, b"content-length")
         is_too_large = length.isdecimal() and int(length[:20]) > min(self._limits.image_bytes, allowance.left_bytes)
+        is_crumbs = False
         body = _Base64()
+        pieces = 0
         if not is_too_large:
             try:
                 async for piece in response.aiter_stream():
+                    pieces += 1
+                    if pieces % _PIECES_PER_TURN == 0:
+                        await trio.lowlevel.checkpoint()
+                    if is_too_large or is_crumbs:
+                        continue  # what was read already
                     body.add(piece)
                     allowance.left_bytes -= len(piece)
-                    if body.size_bytes > self._limits.image_bytes or allowance.left_bytes < 0:
-                        is_too_large = True
+                    is_too_large = body.size_bytes > self._limits.image_bytes or allowance.left_bytes < 0
+                    is_crumbs = pieces > _MANY_PIECES and body.size_bytes < pieces * _MIN_PIECE_BYTES
+                    if is_too_large or is_crumbs:
                         await response.aclose()  # the next read fails, which ends httpcore's generators in order
             except httpcore.ReadError:
-                if not is_too_large:
+                if not is_too_large and not is_crumbs:
                     raise
         if is_too_large:
             raise _error(
                 f"the image at {host} is too large: {self._limits.image_bytes:,} bytes for one, "
                 f"{self._limits.total_bytes:,} for all of a request"
             )
+        if is_crumbs:
+            raise _error(f"the image at {host} comes in pieces that are too small")
         return body.finish()
 
 

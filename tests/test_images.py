@@ -3,12 +3,14 @@
 import base64
 import ssl
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from shutil import which
 
+import h11
 import pytest
 import trio
 
@@ -368,6 +370,74 @@ async def test_what_grows_too_large_is_cut_off(site: Site) -> None:
         assert "too large" in await refusal(fetcher, site.url("/a"))
         with trio.fail_after(5):
             await site.left.wait()
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+async def test_an_image_in_tiny_pieces_is_refused(site: Site) -> None:
+    site.pages["/a"] = CHUNKED + b"1\r\nx\r\n" * 50_000 + FOREVER
+    async with ImageFetcher(allowed=LOOPBACK, limits=ImageLimits(seconds=2)) as fetcher:
+        assert await refusal(fetcher, site.url("/a")) == "the image at 127.0.0.1 comes in pieces that are too small"
+        with trio.fail_after(5):
+            await site.left.wait()
+
+
+async def test_an_image_in_many_pieces_of_some_size_is_put_together(site: Site, fetcher: ImageFetcher) -> None:
+    body = PNG.ljust(512, b"x") + b"x" * 512 * 1_500
+    pieces = b"".join(b"200\r\n%b\r\n" % body[at : at + 512] for at in range(0, len(body), 512))
+    site.pages["/a"] = CHUNKED + pieces + b"0\r\n\r\n"
+    found = await fetcher.fetch_all([site.url("/a")])
+    assert base64.b64decode(found[site.url("/a")].data) == body
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"HTTP/1.1 102 \r\n\r\n" * 20_000 + FOREVER,
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 20_000 + FOREVER,
+    ],
+    ids=["interim", "lines"],
+)
+async def test_a_head_without_end_is_refused(site: Site, page: bytes) -> None:
+    site.pages["/a"] = page
+    async with ImageFetcher(allowed=LOOPBACK, limits=ImageLimits(seconds=2)) as fetcher:
+        assert UNFETCHABLE in await refusal(fetcher, site.url("/a"))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        CHUNKED + b"1\r\nx\r\n" * 1_000 + b"0\r\n\r\n",
+        b"HTTP/1.1 102 \r\n\r\n" * 20_000 + FOREVER,
+    ],
+    ids=["pieces", "interim"],
+)
+async def test_others_have_their_turn_between_pieces(
+    site: Site, fetcher: ImageFetcher, monkeypatch: pytest.MonkeyPatch, page: bytes
+) -> None:
+    """What one read brings would else be worked through in one go: tens of thousands of events."""
+    turn, worked = 0, Counter[int]()
+    next_event = h11.Connection.next_event
+
+    def next_event_counted(connection: h11.Connection) -> object:
+        worked[turn] += 1
+        return next_event(connection)
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(h11.Connection, "next_event", next_event_counted)
+    site.pages["/a"] = page
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        await refusal(fetcher, site.url("/a"))
+        nursery.cancel_scope.cancel()
+    assert worked.total() > 1_000
+    assert max(worked.values()) < 250
 
 
 async def test_the_images_of_a_request_have_a_limit_together(site: Site) -> None:
