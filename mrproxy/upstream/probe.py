@@ -14,6 +14,7 @@ import trio
 
 from mrproxy.canonical.surface import PROBED, Surface
 from mrproxy.upstream.asking import MAX_ANSWER_BYTES, Asker, AskError
+from mrproxy.upstream.bounded import IDENTITY, AnswerRefused, read_bounded
 from mrproxy.upstream.endpoint import ANTHROPIC_VERSION, Endpoint
 from mrproxy.upstream.probing import PROBE_PATHS, Answer, ProbeError, ProbeResult, decode_answers, decode_native
 
@@ -89,21 +90,22 @@ class Prober:
             return
         try:
             async with self._client.stream("GET", path) as response:
-                body = bytearray()
-                async for piece in response.aiter_bytes():
-                    body += piece
-                    if len(body) > MAX_ANSWER_BYTES:
-                        problems.append(f"{path}: the answer is too large")
-                        await response.aclose()  # the next read fails, which ends httpx's generators in order
+                body = await read_bounded(response, MAX_ANSWER_BYTES)
+        except AnswerRefused as exc:
+            problems.append(f"{path}: {exc}")
+            return
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:
             problems.append(f"{path}: {type(exc).__name__}")
             return
-        answers[path] = Answer(response.status_code, bytes(body))
+        answers[path] = Answer(response.status_code, body)
 
 
 def open_client(endpoint: Endpoint) -> httpx.AsyncClient:
-    """For small requests of our own to a backend: its credentials, below its prefix. To be entered and left."""
-    headers = {"user-agent": "mrproxy-probe"}
+    """For small requests of our own to a backend: its credentials, below its prefix. To be entered and left.
+
+    Answers are for `bounded.py` to read.
+    """
+    headers = {"user-agent": "mrproxy-probe", **IDENTITY}
     if endpoint.key_line:
         name, _, value = endpoint.key_line.decode().strip().partition(": ")
         headers[name] = value

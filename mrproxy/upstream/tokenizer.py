@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 import httpx
 import trio
 
+from mrproxy.upstream.bounded import AnswerRefused, read_bounded
 from mrproxy.upstream.endpoint import Endpoint
 from mrproxy.upstream.probe import open_client
 from mrproxy.upstream.tokenizing import Question, Reading, Sent, ask_again, first_question
@@ -84,11 +85,7 @@ class Tokenizer:
             async with self._opened().stream(
                 "POST", question.path, content=question.body, headers={"content-type": "application/json"}
             ) as response:
-                body = bytearray()
-                async for piece in response.aiter_bytes():
-                    body += piece
-                    if len(body) > _MAX_ANSWER_BYTES:
-                        await response.aclose()  # the next read fails, which ends httpx's generators in order
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError):
+                body = await read_bounded(response, _MAX_ANSWER_BYTES)
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, AnswerRefused):
             return None
-        return question.read(response.status_code, bytes(body))
+        return question.read(response.status_code, body)

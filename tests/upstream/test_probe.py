@@ -1,5 +1,9 @@
 """Probes over real connections: what is asked, what is believed, and what never hangs or grows."""
 
+import gzip
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,10 +14,52 @@ from mrproxy.config import Backend
 from mrproxy.upstream.endpoint import Endpoint
 from mrproxy.upstream.probe import Prober
 from mrproxy.upstream.probing import PROBE_PATHS, ProbeError, ProbeResult
+from tests.fakes.certificate import make_certificate
 from tests.fakes.gateway import run_gateway
 from tests.fakes.loop_engine import FakeEngine, run_engine
 
 pytestmark = pytest.mark.slow
+
+
+LIST = b'{"data":[{"id":"m"}]}'
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
+    """Of a server at 127.0.0.1 that everybody here believes."""
+    cert, key = make_certificate(tmp_path_factory.mktemp("certificate"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(cert))
+        yield context
+
+
+@asynccontextmanager
+async def run_far(tls: ssl.SSLContext, answer: bytes, heard: list[bytes]) -> AsyncIterator[Prober]:
+    """A prober of a server with TLS that answers all with these bytes."""
+
+    async def serve(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        try:
+            while request := await stream.receive_some(65536):
+                heard.append(bytes(request))
+                await stream.send_all(answer)
+        except (trio.BrokenResourceError, ssl.SSLError):
+            pass  # what it says may be more than is taken
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, [trio.SSLListener(listener, tls, https_compatible=True)])
+        async with Prober(Endpoint(f"https://127.0.0.1:{listener.socket.getsockname()[1]}")) as prober:
+            with trio.fail_after(5):
+                yield prober
+        nursery.cancel_scope.cancel()
+
+
+def head(*lines: bytes) -> bytes:
+    return b"\r\n".join((b"HTTP/1.1 200 OK", b"content-type: application/json", *lines, b"", b""))
 
 
 async def probe(engine: FakeEngine, kind: str = "", api_key: str | None = None) -> ProbeResult | ProbeError:
@@ -140,3 +186,37 @@ async def test_a_probe_that_is_cut_off_says_whether_anything_answered() -> None:
         with trio.move_on_after(0.3):
             await prober.probe("vllm")
         assert not prober.has_answer
+
+
+async def test_with_tls_an_answer_is_asked_for_as_it_is(certificate: ssl.SSLContext) -> None:
+    heard: list[bytes] = []
+    async with run_far(certificate, head(b"content-length: %d" % len(LIST)) + LIST, heard) as prober:
+        result = await prober.probe("openai")
+    assert isinstance(result, ProbeResult)
+    assert [model.name for model in result.models] == ["m"]
+    assert b"accept-encoding: identity" in heard[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (
+            head(b"content-encoding: gzip", b"content-length: %d" % len(gzip.compress(LIST))) + gzip.compress(LIST),
+            "/v1/models: the answer is encoded (gzip)",
+        ),
+        (
+            head(b"content-length: %d" % (9 << 20)) + bytes(9 << 20),
+            "/v1/models: the answer is too large",
+        ),
+        (
+            head(b"transfer-encoding: chunked") + b"1\r\nx\r\n" * 20_000,
+            "/v1/models: the answer's pieces are too small",
+        ),
+    ],
+    ids=["compressed", "large", "tiny"],
+)
+async def test_with_tls_a_broken_answer_is_a_reason(certificate: ssl.SSLContext, answer: bytes, why: str) -> None:
+    async with run_far(certificate, answer, []) as prober:
+        result = await prober.probe("openai")
+    assert isinstance(result, ProbeError)
+    assert str(result) == why

@@ -1,5 +1,6 @@
 """Who asks for the length of a prompt is told exactly once, whatever becomes of the question."""
 
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -61,6 +62,7 @@ async def test_the_engines_count_is_told() -> None:
         asked = engine.turns[0].request
         assert (asked.method, asked.path, asked.json["content"]) == ("POST", "/tokenize", "hi")
         assert asked.headers["authorization"] == "Bearer secret"
+        assert asked.headers["accept-encoding"] == "identity"
 
 
 async def test_what_needs_no_asking_is_told_without() -> None:
@@ -80,8 +82,9 @@ async def test_what_needs_no_asking_is_told_without() -> None:
         answer(closes=True),
         reset(),
         answer(sized(b'{"tokens":[%b1]}' % (b"1," * (3 << 20)))),
+        answer(sized(gzip.compress(b'{"tokens":[1,2,3]}'), "Content-Encoding: gzip")),
     ],
-    ids=["missing", "nonsense", "half", "nothing", "reset", "endless"],
+    ids=["missing", "nonsense", "half", "nothing", "reset", "endless", "compressed"],
 )
 async def test_what_cannot_be_known_is_told_as_that(behaviour: Behaviour) -> None:
     async with run_engine() as engine, run_tokenizer(engine) as tokenizer:

@@ -18,11 +18,15 @@ from mrproxy.clock import Clock
 from mrproxy.control.api.problem import Problem
 from mrproxy.control.mindrouter.values import iso_at
 from mrproxy.control.status import without_userinfo
+from mrproxy.dialects.unreadable import UNREADABLE
+from mrproxy.upstream.bounded import IDENTITY, AnswerRefused, read_pieces
 
 ATTEMPTS = 3
 KEPT_JOBS = 100
 MOST_RUNNING = 8
 DELETE_SECONDS = 30.0
+# Its longest is an error with the answer of a registry.
+MAX_LINE_BYTES = 256 << 10
 # Between two lines of a pull, Ollama may verify some gigabytes.
 TIMEOUT = httpx.Timeout(10.0, read=600.0)
 
@@ -63,7 +67,7 @@ class Engine:
     api_key: str | None = None
 
     def open_client(self) -> httpx.AsyncClient:
-        headers = {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key}"}
+        headers = dict(IDENTITY) if self.api_key is None else {**IDENTITY, "Authorization": f"Bearer {self.api_key}"}
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=TIMEOUT, trust_env=False)
 
 
@@ -117,26 +121,56 @@ class PullJobs:
 
 async def pull(job: PullJob, engine: Engine) -> None:
     """Until Ollama says that it has the model. Raises PullFailed."""
+    lines = Lines(job)
     try:
         async with engine.open_client() as client:
             async with client.stream("POST", "/api/pull", json=named(job.model) | {"stream": True}) as response:
                 if response.status_code != 200:
                     raise PullFailed(f"Ollama answered with status {response.status_code}")
-                # To its end, also behind an error: httpx's generators cannot be left half-way without a warning.
-                errors = [error async for text in response.aiter_lines() if (error := take_line(job, text))]
+                await read_pieces(response, lines.take)
+    except AnswerRefused as exc:
+        raise PullFailed(f"Ollama's answer cannot be read: {exc}") from exc
     except (httpx.HTTPError, OSError) as exc:
         raise PullFailed(f"Ollama cannot be reached ({type(exc).__name__})") from exc
-    if errors:
-        raise PullFailed(f"Ollama said: {errors[0][:500]}")
+    lines.finish()
+    if lines.error:
+        raise PullFailed(f"Ollama said: {lines.error[:500]}")
     if job.progress.status != "success":
         raise PullFailed("Ollama ended before the model was there")
 
 
-def take_line(job: PullJob, text: str) -> str:
+@dataclass(slots=True)
+class Lines:
+    """What Ollama says of one pull, however it is cut. `error` is the first that it tells."""
+
+    job: PullJob
+    error: str = ""
+    _held: bytearray = field(default_factory=bytearray)
+
+    def take(self, piece: bytes) -> None:
+        """Raises AnswerRefused."""
+        self._held += piece
+        if b"\n" in piece:
+            *lines, rest = bytes(self._held).split(b"\n")
+            for line in lines:
+                self._read(line)
+            self._held = bytearray(rest)
+        if len(self._held) > MAX_LINE_BYTES:
+            raise AnswerRefused("a line is too long")
+
+    def finish(self) -> None:
+        self._read(bytes(self._held))
+
+    def _read(self, line: bytes) -> None:
+        error = take_line(self.job, line)
+        self.error = self.error or error
+
+
+def take_line(job: PullJob, text: str | bytes) -> str:
     """The error that it says, if any. What is no line of Ollama's is passed over."""
     try:
         line = msgspec.json.decode(text, type=Line)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return ""
     job.progress = Progress(status=line.status, digest=line.digest, total=line.total, completed=line.completed)
     return line.error
@@ -147,7 +181,8 @@ async def delete_model(engine: Engine, model: str) -> None:
     try:
         with trio.fail_after(DELETE_SECONDS):
             async with engine.open_client() as client:
-                response = await client.request("DELETE", "/api/delete", json=named(model))
+                async with client.stream("DELETE", "/api/delete", json=named(model)) as response:
+                    pass  # its body is read by nobody
     except (httpx.HTTPError, OSError, trio.TooSlowError) as exc:
         raise Problem("backend", f"Ollama cannot be reached ({type(exc).__name__})") from exc
     if response.status_code == 404:

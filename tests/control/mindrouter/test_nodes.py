@@ -1,5 +1,7 @@
 """Nodes in MindRouter's words; a sidecar is asked by a real request."""
 
+import gzip
+
 import pytest
 import trio
 
@@ -84,6 +86,21 @@ async def test_a_sidecar_is_asked_with_its_key(nursery, status):
             await ask_sidecar(url, "s3cret")
     assert heard[0].startswith(b"GET /health HTTP/1.1")
     assert b"x-sidecar-key: s3cret" in heard[0].lower()
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_a_sidecar_says_is_not_read(nursery):
+    bomb = gzip.compress(bytes(1 << 20))
+
+    async def answer(stream: trio.SocketStream) -> None:
+        await stream.receive_some(65536)
+        head = b"HTTP/1.1 200 X\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % (2 * len(bomb))
+        await stream.send_all(head + bomb)
+        await trio.sleep_forever()
+
+    (listener,) = await nursery.start(lambda task_status: serve(answer, task_status))
+    with trio.fail_after(5):
+        await ask_sidecar(f"http://127.0.0.1:{listener.socket.getsockname()[1]}", None)
     nursery.cancel_scope.cancel()
 
 

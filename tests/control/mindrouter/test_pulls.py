@@ -1,7 +1,8 @@
 """Models that are pulled and deleted at an engine that says what the test wants."""
 
+import gzip
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
@@ -38,7 +39,15 @@ class Ollama(Engine):
 
 
 def said(*lines: object) -> httpx.Response:
-    return httpx.Response(200, content=b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    return streamed(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+
+def streamed(*pieces: bytes, status: int = 200, **headers: str) -> httpx.Response:
+    async def give() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    return httpx.Response(status, content=give(), headers={each.replace("_", "-"): headers[each] for each in headers})
 
 
 async def nothing() -> None:
@@ -78,6 +87,15 @@ async def test_a_pull_ends_when_ollama_says_success(autojump_clock):
         (lambda _: httpx.Response(500), "Ollama answered with status 500"),
         (lambda _: said({"error": "no such model"}), "Ollama said: no such model"),
         (lambda _: said({"status": "pulling"}), "Ollama ended before the model was there"),
+        (lambda _: said({"error": "first"}, {"error": "second"}), "Ollama said: first"),
+        (
+            lambda _: streamed(gzip.compress(b'{"status":"success"}'), content_encoding="gzip"),
+            "Ollama's answer cannot be read: the answer is encoded (gzip)",
+        ),
+        (
+            lambda _: streamed(*[b"x" * 9_999] * 100),
+            "Ollama's answer cannot be read: a line is too long",
+        ),
         (lambda request: raised(httpx.ConnectError("x", request=request)), "Ollama cannot be reached (ConnectError)"),
     ],
 )
@@ -87,6 +105,26 @@ async def test_a_pull_that_fails_is_tried_three_times(autojump_clock, respond, e
     assert (job.status, job.error, told) == ("error", f"{error} (attempt 3 of 3)", 0)
     assert len(engine.__dict__["asked"]) == 3
     assert trio.current_time() == pytest.approx(6, abs=0.5)
+
+
+async def test_lines_are_put_together_however_they_come(autojump_clock):
+    text = b'{"status":"pulling","completed":5}\r\n\n{"status":"success"}'
+    for size in (1, 7, 100):
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        job, told = await pulled(Ollama(lambda _, pieces=pieces: streamed(*pieces)))
+        assert (job.status, told) == ("success", 1)
+
+
+async def test_a_pull_may_take_many_small_lines(autojump_clock):
+    lines = [b'{"status":"pulling","completed":%d}\n' % number for number in range(3_000)]
+    job, _ = await pulled(Ollama(lambda _: streamed(*lines, b'{"status":"success"}\n')))
+    assert job.status == "success"
+
+
+async def test_what_a_deletion_is_answered_with_is_not_read():
+    unread = streamed(b"x", status=200, content_encoding="gzip")
+    await delete_model(Ollama(lambda _: unread), "m")
+    assert not unread.is_stream_consumed
 
 
 def raised(error: Exception) -> httpx.Response:
@@ -144,7 +182,7 @@ async def test_an_engine_that_does_not_answer_is_a_502(autojump_clock):
 
 def test_lines_that_are_none_are_passed_over():
     job = PullJob(job_id="1", model="m", ollama_url="u", started_at="")
-    for line in ("", "{", "[]", '{"total": "x"}'):
+    for line in ("", "{", "[]", '{"total": "x"}', b"\xff", b'{"x":' + b"[" * 100_000):
         take_line(job, line)
     assert job.progress == pulls.Progress()
     assert take_line(job, '{"error": "x"}') == "x"
@@ -153,5 +191,6 @@ def test_lines_that_are_none_are_passed_over():
 async def test_an_engine_with_a_key_is_shown_it():
     async with Engine("http://ollama", "sk-1").open_client() as client:
         assert client.headers["Authorization"] == "Bearer sk-1"
+        assert client.headers["Accept-Encoding"] == "identity"
     async with Engine("http://ollama").open_client() as client:
         assert "Authorization" not in client.headers

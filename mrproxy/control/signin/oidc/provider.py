@@ -3,6 +3,9 @@
 Every call has a deadline and every answer a size; no redirect is followed. What a provider says about itself and its
 keys are kept for an hour. A token by a key that we do not know makes us ask for the keys again, but not more often than
 every few seconds: anybody can send a token with a key of his own.
+
+Anybody can make us ask, without an account. So all who want to know what a provider says about itself share one
+question, a failure is remembered for some seconds, and a few codes are redeemed at a time, while a few more wait.
 """
 
 import ssl
@@ -26,10 +29,17 @@ from mrproxy.control.signin.oidc.claims import (
     with_userinfo,
 )
 from mrproxy.control.signin.oidc.metadata import Metadata, MetadataRefused, discovery_url, read_metadata
+from mrproxy.dialects.unreadable import UNREADABLE
+from mrproxy.upstream.bounded import IDENTITY, AnswerRefused, read_bounded
 
 CALL_SECONDS = 5.0
 KEEP_SECONDS = 3600.0
 KEYS_AGAIN_SECONDS = 10.0
+# Somebody who tries again at once would only wait for the same failure.
+FAILED_SECONDS = 3.0
+# A provider redeems a code in some tenths of a second. Those that wait are a class that signs in at once.
+AT_A_TIME = 4
+AT_A_TIME_AND_WAITING = 32
 MAX_ANSWER_BYTES = 1 << 20
 
 
@@ -56,17 +66,38 @@ class Provider:
     read_at: float = 0.0
     keys_at: float = 0.0
     context: ssl.SSLContext | None = field(default=None, repr=False)
+    failure: str = ""
+    failed_at: float = 0.0
+    redeeming: int = 0
+    _describing: trio.Event | None = field(default=None, repr=False)
+    _turns: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(AT_A_TIME), repr=False)
 
     async def describe(self) -> Metadata:
         """Raises ProviderFailed."""
-        now = trio.current_time()
-        if self.metadata is None or now - self.read_at > KEEP_SECONDS:
-            document = await self._ask("GET", discovery_url(self.config.issuer))
+        while self.metadata is None or trio.current_time() - self.read_at > KEEP_SECONDS:
+            if self.failure and trio.current_time() - self.failed_at <= FAILED_SECONDS:
+                raise ProviderFailed(self.failure)
+            if self._describing is not None:
+                await self._describing.wait()  # somebody else asks; if that is cancelled, the loop asks again
+                continue
+            self._describing = trio.Event()
             try:
-                self.metadata, self.read_at = read_metadata(document, self.config.issuer), now
-            except MetadataRefused as exc:
-                raise ProviderFailed(str(exc)) from exc
+                self.metadata = await self._describe()
+                self.read_at, self.failure = trio.current_time(), ""
+            except ProviderFailed as exc:
+                self.failure, self.failed_at = str(exc), trio.current_time()
+                raise
+            finally:
+                self._describing.set()
+                self._describing = None
         return self.metadata
+
+    async def _describe(self) -> Metadata:
+        document = await self._ask("GET", discovery_url(self.config.issuer))
+        try:
+            return read_metadata(document, self.config.issuer)
+        except (MetadataRefused, *UNREADABLE) as exc:
+            raise ProviderFailed(str(exc)) from exc
 
     async def claims_for(self, code: str, verifier: str, nonce: str, redirect_uri: str) -> Claims:
         """The claims about who has come back with this code. Raises ProviderFailed, ClaimsRefused."""
@@ -93,11 +124,24 @@ class Provider:
             basic = (form_encoded(self.config.client_id), form_encoded(secret))
         elif secret is not None:
             form["client_secret"] = secret
-        answer = await self._ask("POST", metadata.token_endpoint, form=form, basic=basic)
+        answer = await self._ask_in_turn(metadata.token_endpoint, form, basic)
         try:
             return msgspec.json.decode(answer, type=Tokens)
-        except msgspec.MsgspecError as exc:
+        except UNREADABLE as exc:
             raise ProviderFailed(f"its tokens cannot be read: {exc}") from exc
+
+    async def _ask_in_turn(self, url: str, form: dict[str, str], basic: tuple[str, str] | None) -> bytes:
+        if self.redeeming >= AT_A_TIME_AND_WAITING:
+            raise ProviderFailed(f"{url[:200]}: too many are asking")
+        self.redeeming += 1
+        try:
+            with trio.fail_after(CALL_SECONDS):  # the turn and the call together
+                async with self._turns:
+                    return await self._ask("POST", url, form=form, basic=basic)
+        except trio.TooSlowError as exc:
+            raise ProviderFailed(f"{url[:200]}: {type(exc).__name__}") from exc
+        finally:
+            self.redeeming -= 1
 
     async def _verified(self, metadata: Metadata, token: str, expected: Expected) -> Claims:
         """With the keys that we have, and else with those that there are now."""
@@ -123,14 +167,16 @@ class Provider:
         """The body of an answer with status 200. Raises ProviderFailed, which names the place and no secret."""
         if self.context is None:
             self.context = ssl.create_default_context()
-        headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
+        headers = {"Accept": "application/json", **IDENTITY} | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
         try:
             with trio.fail_after(CALL_SECONDS):
                 async with (
                     httpx.AsyncClient(verify=self.context, timeout=None) as client,
                     client.stream(method, url, data=form, auth=basic, headers=headers) as answer,
                 ):
-                    body = await read_bounded(answer)
+                    body = await read_bounded(answer, MAX_ANSWER_BYTES)
+        except AnswerRefused as exc:
+            raise ProviderFailed(f"{url[:200]}: {exc}") from exc
         except (httpx.HTTPError, httpx.InvalidURL, trio.TooSlowError) as exc:
             raise ProviderFailed(f"{url[:200]}: {type(exc).__name__}") from exc
         if answer.status_code != httpx.codes.OK:
@@ -138,23 +184,10 @@ class Provider:
         return body
 
 
-async def read_bounded(answer: httpx.Response) -> bytes:
-    """What is too much is read as well, until the deadline, and not kept: to leave the loop would leave httpx's
-    generators to the garbage collector."""
-    pieces, size = [], 0
-    async for piece in answer.aiter_bytes():
-        size += len(piece)
-        if size <= MAX_ANSWER_BYTES:
-            pieces.append(piece)
-    if size > MAX_ANSWER_BYTES:
-        raise ProviderFailed(f"{str(answer.url)[:200]} answers more than {MAX_ANSWER_BYTES} bytes")
-    return b"".join(pieces)
-
-
 def json_of(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE as exc:
         raise ProviderFailed("what it says is not JSON") from exc
 
 
@@ -162,7 +195,7 @@ def error_in(body: bytes) -> str:
     """RFC 6749 §5.2: a word, such as invalid_client."""
     try:
         word = msgspec.json.decode(body, type=dict[str, object]).get("error")
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return ""
     return f" ({word})" if isinstance(word, str) and len(word) <= 64 and word.replace("_", "").isalnum() else ""
 
