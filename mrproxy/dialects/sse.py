@@ -3,7 +3,7 @@
 OpenAI's streams have data alone, and Anthropic's say in it what their names say; names, ids and comments are skipped.
 llama.cpp before 2025 put an error into a field of that name: it is data too. A line that is no field of a stream at all
 (an HTML page, a JSON document) is an `Alien`. Lines end with LF or CRLF; no engine ends them with CR alone.
-Invariant: at most MAX_HELD_BYTES of an incomplete event are kept.
+Invariant: at most MAX_HELD_BYTES of an incomplete event are kept, and a read costs what it brings.
 Source: WHATWG HTML §9.2.6 (2026).
 """
 
@@ -11,6 +11,8 @@ import msgspec
 
 # The longest events seen are a completion's echo of a whole prompt with logprobs: some MiB.
 MAX_HELD_BYTES = 16 * 1024 * 1024
+# Beyond its bytes a line is an object with a place in a list: without these, empty lines would be an event without end.
+_LINE_BYTES = 48
 
 
 class Alien(msgspec.Struct, frozen=True):
@@ -26,12 +28,13 @@ _SKIPPED = (b"event", b"id", b"retry", b":")
 class SseReader:
     """After an Alien nothing more comes."""
 
-    __slots__ = ("_data", "_held", "_held_bytes", "_is_over")
+    __slots__ = ("_data", "_data_bytes", "_held", "_held_bytes", "_is_over")
 
     def __init__(self) -> None:
         self._held: list[bytes] = []  # pieces of a line that has not ended
         self._held_bytes = 0
         self._data: list[bytes] = []  # lines of an event that has not ended
+        self._data_bytes = 0
         self._is_over = False
 
     def receive_data(self, data: bytes) -> list[bytes | Alien]:
@@ -44,14 +47,14 @@ class SseReader:
             if self._held:
                 lines[0] = b"".join((*self._held, lines[0]))
                 self._held = []
+                self._held_bytes = 0
             events = self._read(lines)
-            self._held_bytes = sum(map(len, self._data)) if self._data else 0
         if rest:
             self._held.append(rest)
             self._held_bytes += len(rest)
-            if self._held_bytes > MAX_HELD_BYTES:
-                self._is_over = True
-                events.append(Alien(b""))
+        if self._held_bytes + self._data_bytes > MAX_HELD_BYTES and not self._is_over:
+            self._is_over = True
+            events.append(Alien(b""))
         return events
 
     def finish(self) -> list[bytes | Alien]:
@@ -67,12 +70,15 @@ class SseReader:
         for line in lines:
             if line.startswith(b"data:"):
                 self._data.append(line[5:])
+                self._data_bytes += len(line) + _LINE_BYTES
             elif not line or line == b"\r":
                 if self._data:
                     events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
                     self._data = []
+                    self._data_bytes = 0
             elif line.startswith(b"error:"):
                 self._data.append(line[6:])
+                self._data_bytes += len(line) + _LINE_BYTES
             elif not line.startswith(_SKIPPED) and line.strip():
                 self._is_over = True
                 events.append(Alien(line))

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrproxy.dialects import sse
 from mrproxy.dialects.sse import MAX_HELD_BYTES, Alien, SseReader
 from tests.fuzzing import fuzz, split_at
 
@@ -52,6 +53,30 @@ def test_too_long_an_event_ends_the_stream_and_a_long_one_does_not() -> None:
     half = b"data: " + b"x" * (MAX_HELD_BYTES // 2) + b"\n"
     assert read([half, half, b"d"]) == [Alien(b"")]
     assert len(read([half + b"\n", half + b"\n", half + b"\n"])) == 3
+
+
+@pytest.mark.parametrize("line", [b"data:\n", b"data:\r\n", b"error:\n", b"data:x\n"])
+def test_lines_with_next_to_nothing_are_counted_too(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event of them never ended, and each read was slower than the one before."""
+    monkeypatch.setattr(sse, "MAX_HELD_BYTES", 100_000)
+    reader = SseReader()
+    for _ in range(16):
+        if events := reader.receive_data(line * 1_000):
+            break
+    assert events == [Alien(b"")]
+    assert reader.receive_data(b"data: 1\n\n") == reader.finish() == []
+
+
+def test_lines_of_an_event_that_has_ended_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MAX_HELD_BYTES", 100_000)
+    reader = SseReader()
+    for _ in range(4):
+        assert reader.receive_data(b"data:\n" * 1_000) == []
+        assert reader.receive_data(b"\n") == [b"\n" * 999]
+
+
+def test_what_is_no_stream_is_said_once() -> None:
+    assert read([b"data:" + b"x" * MAX_HELD_BYTES + b"\n<html>\nx"]) == [Alien(b"<html>")]
 
 
 @fuzz(150)
