@@ -1,6 +1,8 @@
 """Probes read what real servers send, and survive whatever else they send."""
 
 import json
+import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -8,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrproxy.upstream.probing import PROBE_PATHS, Answer, ProbeError, ProbeResult, decode_answers, detect_kind
+from mrproxy.upstream.probing import (
+    MAX_MODELS,
+    PROBE_PATHS,
+    Answer,
+    ProbeError,
+    ProbeResult,
+    decode_answers,
+    detect_kind,
+)
 
 # Written after the servers' documentation; llama-cpp-python's after the source of 0.3.36.
 VLLM = {
@@ -205,6 +215,46 @@ def test_a_deeply_nested_answer_is_an_error_and_no_crash() -> None:
     deep = b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     with pytest.raises(ProbeError):
         decode_answers("openai", {"/v1/models": Answer(200, deep)})
+
+
+@pytest.mark.parametrize("kind", ["openai", "auto", "vllm", "llamacpp", "anthropic"])
+@pytest.mark.parametrize("extra", [b'{"id":"%x"}', b"{}", b"1"], ids=["models", "empty", "numbers"])
+def test_a_list_that_is_too_long_is_an_error(kind: str, extra: bytes) -> None:
+    def listed(entries: int) -> dict[str, Answer]:
+        rest = b"".join(b"," + (extra % number if b"%" in extra else extra) for number in range(entries - 1))
+        return {"/v1/models": Answer(200, b'{"data":[{"id":"m"}%b]}' % rest)}
+
+    assert "m" in names(decode_answers(kind, listed(MAX_MODELS)))
+    with pytest.raises(ProbeError, match="/v1/models: the list has more than 10,000 models"):
+        decode_answers(kind, listed(MAX_MODELS + 1))
+
+
+def test_a_list_of_ollama_that_is_too_long_is_an_error_and_one_of_those_in_memory_is_none() -> None:
+    body = b'{"models":[%b{}]}' % (b"{}," * MAX_MODELS)
+    with pytest.raises(ProbeError, match="/api/tags: the list has more than 10,000 models"):
+        decode_answers("ollama", {**OLLAMA, "/api/tags": Answer(200, body)})
+    assert decode_answers("ollama", {**OLLAMA, "/api/ps": Answer(200, body)}).running == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"data":[%b1]}' % (b"1," * (4 << 20)),
+        b'{"data":[%b{}]}' % (b"{}," * (8 << 18)),
+        b'{"data":[%b]}' % b",".join(b'{"id":"%x"}' % number for number in range(500_000)),
+        b'{"data":[{%b,"id":"m"}]}' % b",".join(b'"%x":1' % number for number in range(700_000)),
+        b'{%b,"data":[]}' % b",".join(b'"%x":1' % number for number in range(700_000)),
+        b'{"data":[{"id":"m","meta":{%b}}]}' % b",".join(b'"%x":1' % number for number in range(700_000)),
+    ],
+    ids=["numbers", "empty", "models", "fields", "names", "meta"],
+)
+def test_no_list_takes_long(body: bytes) -> None:
+    """Each is most of 8 MiB, and took 1 to 15 s."""
+    before = time.process_time()
+    with suppress(ProbeError):
+        decode_answers("auto", {"/v1/models": Answer(200, body)})
+    assert time.process_time() - before < 0.5
 
 
 json_values = st.recursive(
