@@ -31,7 +31,12 @@ _MAX_BODY_BYTES = 1 << 20
 # What may be said again when a pooled connection breaks (RFC 9110 §9.2.2). Whatever else was said may have been done,
 # so it goes on a connection of its own: 0.1 ms.
 _REPEATABLE = frozenset([b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"])
-_OURS = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"}
+_OURS = HOP_BY_HOP.union(
+    (b"content-length", b"expect", b"sec-websocket-extensions"),
+    (b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"),
+)
+# Who watches has nothing to say but pings and a goodbye; and Hypercorn keeps what it takes for the rest of a message.
+_MAX_TUNNEL_BYTES = 1 << 18
 
 
 class ControlUplink:
@@ -135,12 +140,15 @@ def _is_upgrade(head: Head, body: bytes) -> bool:
     """A server that refuses one is between two protocols for a moment. So it comes alone: with no body, and on a
     connection that carries nothing after it."""
     upgrade = head.http.upgrade
-    return upgrade is not None and upgrade.lower() == b"websocket" and not body  # h2c: a tunnel past this door
+    is_websocket = upgrade is not None and upgrade.lower() == b"websocket"  # h2c would be a tunnel past this door
+    return is_websocket and head.http.method == b"GET" and not body
 
 
 def _request(head: Head, body: bytes, request_id: bytes, address: str, is_tls: bool) -> bytes:
     http = head.http
     lines = [b"%b: %b\r\n" % header for header in http.headers if header[0] not in _OURS]
+    if http.get(b"host") is None:  # HTTP/1.0, as some probes of load balancers still speak it
+        lines.append(b"host: gateway\r\n")
     lines.append(b"x-request-id: %b\r\nx-forwarded-for: %b\r\n" % (request_id, address.encode()))
     lines.append(b"x-forwarded-proto: %b\r\n" % (b"https" if is_tls else b"http"))
     if _is_upgrade(head, body):
@@ -159,15 +167,20 @@ async def _tunnel(client: Client, relay: Relay, exchange: Exchange) -> None:
     head = b"%bconnection: upgrade\r\nupgrade: %b\r\n%b\r\n" % (answer.start, upgrade, exchange.answer_lines)
     exchange.status = 101
     exchange.keep_alive = False
-    await client.send_all(head + first)
     inner = relay.detach()
     try:
+        await client.send_all(head + first)
         inner.sendall(client.take_inbox())  # a few bytes at most: a client waits for our 101 before it speaks
+        client.is_tunnel = True
+        await client.fiber.become_task()
+        if client.is_draining:
+            raise Departed
     except OSError:
         inner.close()
         raise Departed from None
-    client.is_tunnel = True
-    await client.fiber.become_task()
-    if client.is_draining:
-        raise Departed
-    await bridge(trio.SocketStream(trio.socket.from_stdlib_socket(client.detach())), inner)
+    except BaseException:
+        inner.close()
+        raise
+    outer = trio.SocketStream(trio.socket.from_stdlib_socket(client.detach()))
+    idle_seconds = client.settings.client_write_idle_seconds
+    await bridge(outer, inner, write_idle_seconds=idle_seconds, most_inward_bytes=_MAX_TUNNEL_BYTES)

@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Final, Protocol, Self
 
 import trio
@@ -34,6 +35,8 @@ _LINGER_SECONDS: Final = 0.002
 _TURN_SECONDS: Final = 0.02
 # The first turn, before trio's sockets are watched; and all, should they ever be out of reach.
 _SHORT_TURN_SECONDS: Final = 0.004
+# The most that a TLS record holds (RFC 8446 §5.1): a peer that takes one is not idle.
+_RECORD_BYTES: Final = 16384
 # A TLS goodbye that the peer does not read is not waited for longer.
 _GOODBYE_SECONDS: Final = 2.0
 
@@ -290,8 +293,13 @@ def _detached(raw: trio.socket.SocketType) -> socket.socket:
     return plain
 
 
-async def bridge(outer: trio.abc.Stream, inner: socket.socket) -> None:
+async def bridge(
+    outer: trio.abc.Stream, inner: socket.socket, *, write_idle_seconds: float, most_inward_bytes: float = inf
+) -> None:
     """Copy between a stream and a socket until either side closes; closes both.
+
+    It also ends when `outer` takes nothing for `write_idle_seconds` (0: no matter how long), and before `outer` has
+    said more than `most_inward_bytes`.
 
     This is the slow path of TLS (the fast code keeps a plain socket, the other end of a pair) and of WebSockets. Two
     copies and a pair of tasks per connection; when one side ends, both end, so a departure is seen through it.
@@ -299,18 +307,28 @@ async def bridge(outer: trio.abc.Stream, inner: socket.socket) -> None:
     plain = trio.SocketStream(trio.socket.from_stdlib_socket(inner))
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_copy, outer, plain, nursery.cancel_scope)
-            nursery.start_soon(_copy, plain, outer, nursery.cancel_scope)
+            both = nursery.cancel_scope
+            nursery.start_soon(_copy, outer, plain, both, inf, most_inward_bytes)
+            nursery.start_soon(_copy, plain, outer, both, write_idle_seconds or inf, inf)
     finally:
         await trio.aclose_forcefully(plain)
         with trio.move_on_after(_GOODBYE_SECONDS, shield=True):
             await outer.aclose()
 
 
-async def _copy(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream, both: trio.CancelScope) -> None:
+async def _copy(
+    source: trio.abc.ReceiveStream,
+    sink: trio.abc.SendStream,
+    both: trio.CancelScope,
+    idle_seconds: float,
+    most_bytes: float,
+) -> None:
     try:
-        while data := await source.receive_some(RECEIVE_BYTES):
-            await sink.send_all(data)
-    except (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError):
+        while (data := await source.receive_some(RECEIVE_BYTES)) and len(data) <= most_bytes:
+            most_bytes -= len(data)
+            for start in range(0, len(data), _RECORD_BYTES):
+                with trio.fail_after(idle_seconds):
+                    await sink.send_all(data[start : start + _RECORD_BYTES])
+    except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, ssl.SSLError):
         pass
     both.cancel(reason="one side of the bridge closed")

@@ -329,11 +329,16 @@ def open_lifeline() -> Iterator[int]:
         os.close(reader)
 
 
+def needed_descriptors(settings: Settings) -> int:
+    """With TLS a connection has a pair of sockets beside its own."""
+    return settings.max_connections * (3 if settings.tls_cert else 1) + SPARE_DESCRIPTORS
+
+
 def raise_descriptor_limit(settings: Settings, log: Log) -> None:
     """The soft limit (often 1024, for programs that use select) to the hard one; children inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    needed = settings.max_connections + SPARE_DESCRIPTORS
+    needed = needed_descriptors(settings)
     if hard != resource.RLIM_INFINITY and hard < needed:
         log.warning("the limit of open files is too low for max_connections", limit=hard, needed=needed)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from mrproxy.accept.client import Client
+from mrproxy.fibers import Departed
 from tests.fakes.caller import Answer, request
-from tests.fakes.gateway import Gateway, run_gateway
+from tests.fakes.gateway import Gateway, run_gateway, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -193,6 +195,51 @@ async def test_an_upgrade_with_a_body_is_an_ordinary_request(tmp_path):
         assert (await get(gateway, "/live", *lines, body=b"hello")).status == 200
         assert b"upgrade" not in control.asked[0].lower()
         assert control.asked[0].endswith(b"\r\n\r\nhello")
+
+
+async def test_control_is_offered_no_compression_of_messages(tmp_path):
+    async with controlled(tmp_path) as (gateway, control):
+        lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Extensions: permessage-deflate")
+        assert (await get(gateway, "/live", *lines)).status == 200
+        assert b"extensions" not in control.asked[0].lower()
+
+
+async def test_who_says_more_in_a_tunnel_than_a_watcher_would_is_let_go(tmp_path):
+    upgraded = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    async with controlled(tmp_path, upgraded) as (gateway, _):
+        caller = await gateway.connect()
+        await caller.send(request("/live", b"", "Connection: Upgrade", "Upgrade: websocket", method="GET"))
+        assert (await caller.read_answer()).status == 101
+        with trio.fail_after(5), pytest.raises((trio.BrokenResourceError, AssertionError)):
+            for _ in range(10_000):
+                await caller.send(b"x" * 1000)
+                await trio.sleep(0)
+            raise AssertionError("it took all of it")
+        await wait_until(lambda: not gateway.door.clients)
+
+
+async def test_an_upgrade_whose_client_leaves_before_its_answer_is_given_up(tmp_path, monkeypatch):
+    """With its connection to control, which goes on sending."""
+    upgraded = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+
+    async def left(client: Client, data: bytes) -> None:
+        raise Departed
+
+    async with controlled(tmp_path, upgraded) as (gateway, control):
+        monkeypatch.setattr(Client, "send_all", left)
+        caller = await gateway.connect()
+        await caller.send(request("/live", b"", "Connection: Upgrade", "Upgrade: websocket", method="GET"))
+        assert await caller.read_to_end() == b""
+        assert len(control.streams) == 1
+        assert not gateway.stages.control.pool.open_connections
+
+
+async def test_a_probe_of_http_1_0_needs_no_host(tmp_path):
+    async with controlled(tmp_path) as (gateway, control):
+        caller = await gateway.connect()
+        await caller.send(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert (await caller.read_answer()).status == 200
+        assert b"\r\nhost: gateway\r\n" in control.asked[0]
 
 
 async def test_no_other_upgrade_is_passed_on(tmp_path):

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -429,7 +430,7 @@ async def test_a_bridge_copies_both_ways_until_one_side_closes() -> None:
     outer, peer = memory_stream_pair()
     near = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
     async with near, trio.open_nursery() as nursery:
-        nursery.start_soon(bridge, outer, inner)
+        nursery.start_soon(partial(bridge, outer, inner, write_idle_seconds=60))
         await peer.send_all(b"hello")
         assert await near.receive_some(100) == b"hello"
         await near.send_all(b"world")
@@ -443,10 +444,74 @@ async def test_a_departure_is_seen_through_a_bridge() -> None:
     inner.setblocking(False)
     outer, peer = memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bridge, outer, inner)
+        nursery.start_soon(partial(bridge, outer, inner, write_idle_seconds=60))
         await wait_all_tasks_blocked()
         ours.close()
         assert await peer.receive_some(100) == b""
+
+
+@pytest.mark.parametrize("is_ended", [False, True], ids=["while it goes on", "after its end"])
+async def test_whoever_takes_nothing_of_a_bridge_ends_it(
+    autojump_clock: trio.testing.MockClock, *, is_ended: bool
+) -> None:
+    ours, inner = socket.socketpair()
+    inner.setblocking(False)
+    outer, peer = memory_stream_pair()
+    outer.send_stream = Deaf()  # type: ignore[assignment]
+    with ours:
+        ours.sendall(b"x" * 1000)
+        if is_ended:
+            ours.shutdown(socket.SHUT_WR)
+        await bridge(outer, inner, write_idle_seconds=60)
+        assert 60 <= trio.current_time() < 70
+    await peer.aclose()
+
+
+async def test_whoever_takes_a_record_now_and_then_is_served_to_the_end(autojump_clock: trio.testing.MockClock) -> None:
+    class Slow(Deaf):
+        taken = 0
+
+        async def send_all(self, data: bytes) -> None:
+            await trio.sleep(50)
+            self.taken += len(data)
+
+    ours, inner = socket.socketpair()
+    inner.setblocking(False)
+    outer, peer = memory_stream_pair()
+    outer.send_stream = slow = Slow()  # type: ignore[assignment]
+    with ours:
+        ours.sendall(b"x" * 60_000)
+        ours.shutdown(socket.SHUT_WR)
+        await bridge(outer, inner, write_idle_seconds=60)
+    assert slow.taken == 60_000
+    await peer.aclose()
+
+
+async def test_a_bridge_takes_no_more_inward_than_it_may() -> None:
+    ours, inner = socket.socketpair()
+    inner.setblocking(False)
+    outer, peer = memory_stream_pair()
+    with ours:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(bridge, outer, inner, write_idle_seconds=60, most_inward_bytes=100))
+            await peer.send_all(b"x" * 100)
+            await wait_all_tasks_blocked()
+            await peer.send_all(b"y")
+        assert ours.recv(1000) == b"x" * 100
+        assert ours.recv(1000) == b""
+
+
+class Deaf(trio.abc.SendStream):
+    """Nobody reads what is sent here."""
+
+    async def send_all(self, data: bytes) -> None:
+        await trio.sleep_forever()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 async def test_a_goodbye_that_nobody_reads_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
@@ -468,5 +533,5 @@ async def test_a_goodbye_that_nobody_reads_is_not_waited_for(autojump_clock: tri
     ours, inner = socket.socketpair()
     with ours:
         inner.setblocking(False)
-        await bridge(Slow(), inner)
+        await bridge(Slow(), inner, write_idle_seconds=60)
         assert trio.current_time() < 10

@@ -54,6 +54,7 @@ class Door:
         self._serve = serve
         self._express = express
         self._crashed = crashed
+        self._open = 0  # connections, those of TLS from before their handshake to behind their last byte
         self._per_address: dict[str, int] = {}
         self._is_draining = False
         self._emptied = trio.Event()
@@ -83,7 +84,7 @@ class Door:
                 self._is_draining = True
                 for client in list(self.clients):
                     client.on_drain()
-                if self.clients:
+                if self._open:
                     await self._emptied.wait()
             finally:
                 for client in list(self.clients):
@@ -104,7 +105,7 @@ class Door:
 
     def _admit(self, sock: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
         count = self._per_address.get(address, 0)
-        if len(self.clients) >= self.settings.max_connections or count >= self.settings.max_connections_per_address:
+        if self._open >= self.settings.max_connections or count >= self.settings.max_connections_per_address:
             self._counters.connections_refused += 1
             if tls is None:
                 with suppress(OSError):
@@ -112,34 +113,37 @@ class Door:
             sock.close()
             return
         self._counters.connections += 1
+        self._open += 1
         self._per_address[address] = count + 1
         if tls is None:
-            self._begin(sock, address)
+            self._begin(sock, address, is_bridged=False)
         else:
             self._nursery.start_soon(self._serve_tls, sock, address, tls, name="TLS")
 
-    def _begin(self, sock: socket.socket, address: str) -> None:
-        fiber = Fiber(self._nursery, lambda error: self._ended(client, error))
+    def _begin(self, sock: socket.socket, address: str, *, is_bridged: bool) -> None:
+        fiber = Fiber(self._nursery, lambda error: self._ended(client, error, is_bridged))
         client = Client(sock, address, self._poller, self.heads, self.settings, fiber, self._express)
         client.is_draining = self._is_draining
         self.clients.add(client)
         self._poller.register(sock.fileno(), client)
         fiber.start(self._serve(client))
 
-    def _ended(self, client: Client, error: Exception | None) -> None:
-        """The border of a connection."""
+    def _ended(self, client: Client, error: Exception | None, is_bridged: bool) -> None:
+        """The border of a connection. Behind a bridge it may take its last bytes for a while yet."""
         self.clients.discard(client)
-        self._leave(client.peer_address)
+        if not is_bridged:
+            self._leave(client.peer_address)
         descriptor = client.sock.fileno()
         if descriptor >= 0:
             self._poller.unregister(descriptor)
             client.sock.close()
         if error is not None and not isinstance(error, Departed):
             self._crashed("connection", error)
-        if self._is_draining and not self.clients:
-            self._emptied.set()
 
     def _leave(self, address: str) -> None:
+        self._open -= 1
+        if self._is_draining and not self._open:
+            self._emptied.set()
         left = self._per_address[address] - 1
         if left:
             self._per_address[address] = left
@@ -155,18 +159,17 @@ class Door:
             with trio.move_on_after(self.settings.head_deadline_seconds):
                 await stream.do_handshake()
                 is_secure = True
+            if is_secure:
+                ours, theirs = socket.socketpair()
+                ours.setblocking(False)
+                theirs.setblocking(False)
+                self._begin(ours, address, is_bridged=True)
+                await bridge(stream, theirs, write_idle_seconds=self.settings.client_write_idle_seconds)
         except (trio.BrokenResourceError, ssl.SSLError, OSError):
             pass
         finally:
-            if not is_secure:
-                self._leave(address)
-                await trio.aclose_forcefully(stream)
-        if is_secure:
-            ours, theirs = socket.socketpair()
-            ours.setblocking(False)
-            theirs.setblocking(False)
-            self._begin(ours, address)
-            await bridge(stream, theirs)
+            self._leave(address)
+            await trio.aclose_forcefully(stream)
 
     async def _sweep(self) -> None:
         """Wake whoever is late. A deadline is kept to within the sweep's interval."""

@@ -18,7 +18,7 @@ from mrproxy.config import Settings
 from mrproxy.identity.digest import SECRET_BYTES
 from mrproxy.link.snapshot import SnapshotError, read
 from mrproxy.provision import DataDirectory
-from mrproxy.supervisor import SPARE_DESCRIPTORS
+from mrproxy.supervisor import needed_descriptors
 
 MIB = 1 << 20
 FULL_BYTES, LOW_BYTES, LOW_SHARE = 100 * MIB, 1024 * MIB, 0.05
@@ -170,7 +170,7 @@ def newest_of(paths: Iterable[Path]) -> float:
 
 def check_descriptors(settings: Settings) -> Finding:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return judge_descriptors(hard, settings.max_connections + SPARE_DESCRIPTORS)
+    return judge_descriptors(hard, needed_descriptors(settings))
 
 
 def judge_descriptors(hard: int, needed: int) -> Finding:

@@ -19,6 +19,14 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 
+class Connection(TCPServer):
+    """Ends with its client. Hypercorn's would keep its descriptor until the idle task ends, 75 s later."""
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
 async def serve_connections(
     app: Any,
     config: Config,
@@ -39,7 +47,7 @@ async def serve_connections(
     async def speak(stream: trio.SocketStream) -> None:
         try:
             # Annotated for TLS alone, which it tells by itself.
-            await TCPServer(wrapped, config, context, state, stream)  # type: ignore[arg-type]
+            await Connection(wrapped, config, context, state, stream)  # type: ignore[arg-type]
         except* Exception as group:
             report(group)
 

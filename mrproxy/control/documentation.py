@@ -12,7 +12,6 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
-import trio
 from quart import Response, abort, request
 from quart_trio import QuartTrio
 
@@ -44,10 +43,11 @@ SHORTLY = "no-cache"  # kept, and asked for again with its tag
 
 @dataclass(frozen=True, slots=True)
 class Documentation:
-    """`paths` maps the name of a file to its path below /assets."""
+    """`paths` maps the name of a file to its path below /assets, `assets` to what is in it: one copy for all."""
 
     openapi: bytes
     paths: dict[str, str]
+    assets: dict[str, bytes]
 
     def mount(self, app: QuartTrio) -> None:
         app.add_url_rule("/openapi.json", endpoint="openapi", view_func=self.show_document, methods=["GET"])
@@ -66,9 +66,8 @@ class Documentation:
     async def show_asset(self, digest: str, name: str) -> Response:
         if self.paths.get(name) != f"/assets/{digest}/{name}":
             abort(404)
-        file = WEB / ASSETS[name]
-        body = await trio.Path(file).read_bytes()
-        return Response(body, content_type=TYPES[file.suffix], headers={"Cache-Control": FOR_GOOD})
+        content_type = TYPES[(WEB / ASSETS[name]).suffix]
+        return Response(self.assets[name], content_type=content_type, headers={"Cache-Control": FOR_GOOD})
 
     def page(self, file: str) -> str:
         page = (WEB / file).read_text(encoding="utf-8")
@@ -84,8 +83,9 @@ async def show_page(page: str, policy: str) -> Response:
 
 def open_documentation(apis: Sequence[Api], release: str) -> Documentation:
     """Reads all files once, to name them by what is in them."""
-    paths = {name: f"/assets/{digest_of((WEB / file).read_bytes())}/{name}" for name, file in ASSETS.items()}
-    return Documentation(document(apis, release), paths)
+    assets = {name: (WEB / file).read_bytes() for name, file in ASSETS.items()}
+    paths = {name: f"/assets/{digest_of(body)}/{name}" for name, body in assets.items()}
+    return Documentation(document(apis, release), paths, assets)
 
 
 def digest_of(data: bytes) -> str:

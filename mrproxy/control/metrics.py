@@ -87,7 +87,10 @@ def render_metrics(scene: Scene, accept: str) -> tuple[bytes, str]:
     """(body, content type): Prometheus text, or OpenMetrics where `accept` asks for it."""
     registry = CollectorRegistry()
     registry.register(SceneCollector(scene))
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # it reads versions as numbers (prometheus_client 0.2x), and anything may be sent
+        encode, content_type = choose_encoder("")
     return encode(registry), content_type
 
 

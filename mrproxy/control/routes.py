@@ -7,14 +7,12 @@ Read next: `status.py` and `metrics.py` (the views), `server.py` (who serves thi
 """
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from math import inf
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 
 import trio
-from quart import Request, Response, request, websocket
+from quart import Response, request, websocket
 from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from mrproxy.control.api.endpoint import Api
@@ -22,6 +20,7 @@ from mrproxy.control.api.idempotency import carry_out
 from mrproxy.control.api.plane import Observe, Tell
 from mrproxy.control.api.problem import problem_of_status
 from mrproxy.control.api.serving import mount, request_id_of, respond_problem
+from mrproxy.control.application import Application
 from mrproxy.control.metrics import render_metrics
 from mrproxy.control.offer import Offer
 from mrproxy.control.responses import AnswerQuestion, add_state
@@ -30,7 +29,7 @@ from mrproxy.errors import Code
 
 LIVE_INTERVAL_SECONDS = 1.0
 # Anybody may watch, and each who does costs a summary a second: a millisecond.
-MAX_LIVE = 64
+MAX_LIVE, MAX_LIVE_PER_ADDRESS = 64, 16
 LIVE_RETRY_SECONDS = 10
 # As the front door has it for what it forwards (nginx's client_max_body_size); no body of an API is larger.
 MAX_BODY_BYTES = 1 << 20
@@ -46,27 +45,6 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 
-GOODBYE_SECONDS = 2.0
-
-Send = Callable[[Any], Awaitable[None]]
-
-
-class UncutHTTPConnection(TrioASGIHTTPConnection):
-    """Lets the last message of an answer be sent to its end.
-
-    Hypercorn reports the end of a stream to the application before it arms the connection's idle task; Quart-Trio takes
-    that report for a client that left and cancels the send (hypercorn 0.18, quart-trio 0.12). Without this, an idle
-    connection is closed neither by the keep-alive timeout nor by a drain: one pooled connection would hold it up whole.
-    """
-
-    async def handle_request(self, nursery: trio.Nursery, request: Request, send: Send) -> None:  # type: ignore[override]
-        async def send_to_the_end(message: Any) -> None:
-            is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
-            with trio.move_on_after(GOODBYE_SECONDS if is_last else inf, shield=is_last):
-                await send(message)
-
-        await super().handle_request(nursery, request, send_to_the_end)
-
 
 def build_app(
     observe: Observe,
@@ -76,9 +54,7 @@ def build_app(
     state: AnswerQuestion | None = None,
 ) -> QuartTrio:
     """The ASGI application; `observe` and `tell` never raise and take less than a second. `state` answers workers."""
-    app = QuartTrio("mrproxy.control", static_folder=None)
-    app.url_map.merge_slashes = False  # the answer would be a redirect in HTML
-    app.asgi_http_class = UncutHTTPConnection
+    app = Application("mrproxy.control")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BACKGROUND_TASK_SHUTDOWN_TIMEOUT"] = BACKGROUND_SECONDS
     _add_views(app, observe, drain)
@@ -132,15 +108,15 @@ def _add_views(app: QuartTrio, observe: Observe, drain: trio.Event) -> None:
 
 
 def _add_live_status(app: QuartTrio, observe: Observe, drain: trio.Event) -> None:
-    places = trio.Semaphore(MAX_LIVE)
+    watching: Counter[str] = Counter()
 
     @app.websocket("/status/live")
     async def live() -> None:
         """`/status`, one text message a second, until the client leaves or the gateway drains (close code 1001)."""
-        try:
-            places.acquire_nowait()
-        except trio.WouldBlock:
-            raise ServiceUnavailable("Too many are watching.", retry_after=LIVE_RETRY_SECONDS) from None
+        address = websocket.headers.get("X-Forwarded-For", "")
+        if watching.total() >= MAX_LIVE or watching[address] >= MAX_LIVE_PER_ADDRESS:
+            raise ServiceUnavailable("Too many are watching.", retry_after=LIVE_RETRY_SECONDS)
+        watching[address] += 1
         try:
             while not drain.is_set():
                 await websocket.send(_encode(summarize(await observe())))
@@ -148,7 +124,9 @@ def _add_live_status(app: QuartTrio, observe: Observe, drain: trio.Event) -> Non
                     await drain.wait()
             await websocket.close(1001, "draining")
         finally:
-            places.release()
+            watching[address] -= 1
+            if not watching[address]:
+                del watching[address]
 
 
 def _add_errors(app: QuartTrio, apis: Sequence[Api]) -> None:

@@ -142,6 +142,8 @@ def hypercorn_config(drain_seconds: float) -> Config:
     # race against the server's own idle timeout (nginx's advice for upstream keepalive).
     config.keep_alive_timeout = 75
     config.include_server_header = False
+    # Nobody need say anything on a WebSocket of ours.
+    config.websocket_max_message_size = 4096
     return config
 
 

@@ -5,6 +5,7 @@ good by the next; what this process knows it may forget (`mrproxy/link/shares.py
 """
 
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -34,9 +35,10 @@ class Sharing:
         known: set[Path] = set()
         async with trio.open_nursery() as nursery:
             while True:
-                for path in set(self._run_directory.glob("worker-*.sock")) - known:
-                    known.add(path)
-                    nursery.start_soon(self._keep_meeting, path, name=f"share {path.stem}")
+                with suppress(OSError):  # no descriptor is left: another time
+                    for path in set(self._run_directory.glob("worker-*.sock")) - known:
+                        known.add(path)
+                        nursery.start_soon(self._keep_meeting, path, name=f"share {path.stem}")
                 await trio.sleep(ROUND_SECONDS)
 
     async def _keep_meeting(self, path: Path) -> None:

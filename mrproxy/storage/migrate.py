@@ -8,6 +8,7 @@ Read next: `migrations/__init__.py`.
 
 import enum
 from dataclasses import dataclass
+from functools import cache
 
 from alembic import command
 from alembic.config import Config
@@ -80,14 +81,17 @@ async def count_rows(database: Database) -> dict[str, int]:
     return await database.read(_count_rows)
 
 
+@cache
 def newest_revision() -> str:
+    """Read once: later there may be no descriptor left to read it with."""
     newest = _scripts().get_current_head()
     assert newest is not None, "there is a first revision"
     return newest
 
 
-def known_revisions() -> set[str]:
-    return {each.revision for each in _scripts().walk_revisions()}
+@cache
+def known_revisions() -> frozenset[str]:
+    return frozenset(each.revision for each in _scripts().walk_revisions())
 
 
 async def _revision(connection: AsyncConnection) -> Revision:

@@ -5,6 +5,7 @@ TLS goes through `sockets.bridge`: the pump keeps a plain socket and never learn
 
 import socket
 import ssl
+from functools import partial
 from urllib.parse import urlsplit
 
 import trio
@@ -14,6 +15,8 @@ from mrproxy.wire.http1 import RequestHead
 
 # A caller's own id is told to the backend if it can be a UUID: llama-cpp-python answers 400 to any other.
 _UUID_LENGTHS = (32, 36)
+# A relay has its own deadlines; this is for what is left of one whose server stopped reading.
+_WRITE_IDLE_SECONDS = 120.0
 # The version that all of Anthropic's documents since 2023 ask for; others do not read it.
 ANTHROPIC_VERSION = b"2023-06-01"
 _OWN_LINES = b"content-type: application/json\r\nuser-agent: mrproxy\r\nanthropic-version: %b\r\n" % ANTHROPIC_VERSION
@@ -75,7 +78,7 @@ class Endpoint:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        nursery.start_soon(bridge, stream, theirs)
+        nursery.start_soon(partial(bridge, stream, theirs, write_idle_seconds=_WRITE_IDLE_SECONDS))
         return ours
 
     def request(self, head: RequestHead, body: bytes, request_id: bytes) -> bytes:

@@ -284,6 +284,7 @@ class Relay(Flow):
             return
         if head.upgrade:
             self.held = bytearray(rest)
+            self._recv = _receive_nothing  # what follows is for whoever detaches the socket
             self._finish(Outcome.TUNNEL)
             return
         if self._has_no_body:
@@ -656,5 +657,5 @@ class Relay(Flow):
 
 
 def _receive_nothing(_: int) -> bytes:
-    """For a relay whose bulk reads the backend. So `on_ready` need not ask whether it has one, token by token."""
+    """For a relay whose backend somebody else reads. So `on_ready` need not ask whether it has one, token by token."""
     raise BlockingIOError

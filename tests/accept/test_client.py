@@ -268,6 +268,7 @@ CLOSING = {
     "no host": (400, without(request(body=chat()), b"host")),
     "two hosts": (400, request("/v1/chat/completions", chat(), "Host: other")),
     "bare LF": (400, request(body=chat()).replace(b"\r\n", b"\n", 1)),
+    "empty lines in place of a request": (400, b"\r\n" * 100),
     "TLS": (400, bytes.fromhex("16030100a5010000a10303") + b"x" * 60),
     "length and chunks": (400, request("/v1/chat/completions", chat(), "Transfer-Encoding: chunked")),
     "two lengths": (400, request("/v1/chat/completions", chat(), "Content-Length: 3")),

@@ -1,16 +1,23 @@
 """The front door: how many may come in, and what a flood of strangers costs."""
 
+import errno
 import gc
+import socket
+import ssl
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import trio
 
-from tests.fakes.behaviours import hang
+from tests.fakes.behaviours import answer, hang, sized
 from tests.fakes.caller import chat, request
+from tests.fakes.certificate import make_certificate
 from tests.fakes.gateway import Gateway, run_gateway, wait_until
-from tests.fakes.loop_engine import run_engine
+from tests.fakes.loop_engine import FakeEngine, run_engine
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +41,92 @@ async def test_connections_beyond_the_limit_are_told_503_and_closed(tmp_path: Pa
         await again.ask()
         assert (await again.read_answer()).status == 200
         assert gateway.stages.counters.connections_refused == 1
+
+
+@dataclass
+class Secure:
+    """A worker with TLS; `open` shakes hands with it. Small buffers: what is not read stays with the worker."""
+
+    gateway: Gateway
+    streams: list[trio.SSLStream[trio.SocketStream]] = field(default_factory=list)
+
+    async def open(self) -> trio.SSLStream[trio.SocketStream]:
+        trust = ssl.create_default_context()
+        trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+        sock = trio.socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        await sock.connect(("127.0.0.1", self.gateway.port))
+        stream = trio.SSLStream(trio.SocketStream(sock), trust, server_hostname="gateway", https_compatible=True)
+        self.streams.append(stream)
+        await stream.do_handshake()
+        return stream
+
+
+@asynccontextmanager
+async def run_secure(directory: Path, *engines: FakeEngine, **settings: object) -> AsyncIterator[Secure]:
+    cert, key = make_certificate(directory)
+    async with run_gateway(directory, *engines, tls_cert=str(cert), tls_key=str(key), **settings) as gateway:
+        secure = Secure(gateway)
+        try:
+            yield secure
+        finally:
+            for stream in secure.streams:
+                await trio.aclose_forcefully(stream)
+
+
+GREETING = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST_GREETING = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+async def test_a_secure_connection_counts_until_its_last_byte_is_taken(tmp_path: Path) -> None:
+    async with run_secure(tmp_path, max_connections=2, client_write_idle_seconds=3) as secure:
+        deaf = [await secure.open() for _ in range(2)]
+        for stream in deaf:
+            with trio.move_on_after(0.2):
+                await stream.send_all(GREETING * 300 + LAST_GREETING)
+        await wait_until(lambda: not secure.gateway.door.clients)  # their fibers have ended, what they said has not
+        with pytest.raises((trio.BrokenResourceError, ssl.SSLError)):
+            await secure.open()
+        assert secure.gateway.stages.counters.connections_refused == 1
+        with trio.fail_after(10):  # they take nothing: in the end they are given up
+            while True:
+                try:
+                    await secure.open()
+                    break
+                except (trio.BrokenResourceError, ssl.SSLError):
+                    await trio.sleep(0.1)
+
+
+async def test_a_secure_connection_that_finds_no_descriptors_ends_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run_secure(tmp_path) as secure:
+
+        def exhausted() -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("mrproxy.accept.door.socket.socketpair", exhausted)
+            stream = await secure.open()
+            with suppress(trio.BrokenResourceError):
+                assert await stream.receive_some(1) == b""
+        stream = await secure.open()
+        await stream.send_all(LAST_GREETING)
+        assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_drain_waits_for_the_last_bytes_of_secure_connections(tmp_path: Path) -> None:
+    async with run_engine() as engine, run_secure(tmp_path, engine) as secure:
+        engine.behaviour = answer(sized(b"x" * 400_000))
+        stream = await secure.open()
+        await stream.send_all(request(body=chat()))
+        got = len(await stream.receive_some(1000))
+        secure.gateway.worker._drain.set()
+        await trio.sleep(0.3)  # all is said now, and stands in buffers
+        while got < 400_000:
+            received = await stream.receive_some(20_000)
+            assert received, f"it ended after {got} bytes"
+            got += len(received)
 
 
 async def flood(gateway: Gateway, name: str, count: int) -> None:

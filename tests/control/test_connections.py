@@ -1,5 +1,7 @@
 """Nothing that one connection says ends the control plane for the others."""
 
+import os
+
 import pytest
 import trio
 
@@ -24,6 +26,19 @@ HOSTILE = {
     "a path that is not ASCII": "GET /é HTTP/1.1\r\nHost: c\r\n\r\n".encode(),
     "a host that is not ASCII": "GET / HTTP/1.1\r\nHost: é\r\n\r\n".encode(),
 }
+
+
+async def test_a_connection_ends_with_its_client(control: Control) -> None:
+    """Its descriptor, too: Hypercorn's would stay until the keep-alive timeout."""
+    asked = (b"GET /healthz HTTP/1.1\r\nHost: c\r\n\r\n", NOWHERE + b"\r\n", b"GET /nothing HTTP/1.1\r\nHost: c\r\n\r\n")
+    before = len(os.listdir("/proc/self/fd"))
+    for raw in asked * 5:
+        async with await control.open_stream() as stream:
+            await stream.send_all(raw)
+            await stream.receive_some()
+    with trio.fail_after(5):
+        while len(os.listdir("/proc/self/fd")) > before:
+            await trio.sleep(0.01)
 
 
 @pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE.keys())

@@ -127,6 +127,17 @@ def test_any_model_name_survives_the_text_format(model: str, backend: str) -> No
         assert samples(scene)["mrproxy_requests_total", backend, "openai", model, "200", "0"] == 1
 
 
-@pytest.mark.parametrize("accept", ["", "*/*", "text/html", "text/plain;version=1.0.0", ";;;,,"])
+STRANGE = [
+    "",
+    "*/*",
+    "text/html",
+    "text/plain;version=1.0.0",
+    ";;;,,",
+    "text/plain; version=abc",
+    "text/plain;version=1.x",
+]
+
+
+@pytest.mark.parametrize("accept", [*STRANGE, "application/openmetrics-text; version=9999999999.x"])
 def test_any_accept_header_gets_an_answer(accept: str) -> None:
     assert render_metrics(SCENE, accept)[0]

@@ -18,7 +18,7 @@ from mrproxy.control.api.endpoint import Answer, Api, Endpoint
 from mrproxy.control.offer import Offer
 from mrproxy.control.permissions import Permission
 from mrproxy.control.reports import Silent
-from mrproxy.control.routes import MAX_LIVE, build_app
+from mrproxy.control.routes import MAX_LIVE, MAX_LIVE_PER_ADDRESS, build_app
 from tests.control.api.conftest import make_house, nothing_to_see
 from tests.control.conftest import Control
 from tests.fakes.worker import report
@@ -167,18 +167,21 @@ async def test_live_status_pushes_until_drain_and_then_says_goodbye(control: Con
 async def test_more_than_a_few_who_watch_are_told_to_come_again(control: Control) -> None:
     handshake = (
         b"GET /status/live HTTP/1.1\r\nHost: control\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n"
     )
 
-    async def ask(leaving: AsyncExitStack) -> bytes:
+    async def ask(leaving: AsyncExitStack, address: int = 1) -> bytes:
         stream = await leaving.enter_async_context(await control.open_stream())
-        await stream.send_all(handshake)
+        await stream.send_all(handshake % address)
         return bytes(await stream.receive_some())
 
     async with AsyncExitStack() as watching:
-        for _ in range(MAX_LIVE):
-            assert (await ask(watching)).startswith(b"HTTP/1.1 101 ")
-        answer = await ask(watching)
+        for number in range(MAX_LIVE):
+            address = number // MAX_LIVE_PER_ADDRESS
+            assert (await ask(watching, address)).startswith(b"HTTP/1.1 101 ")
+            if number == MAX_LIVE_PER_ADDRESS:
+                assert (await ask(watching, 0)).startswith(b"HTTP/1.1 503 ")
+        answer = await ask(watching, 100)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nretry-after: 10\r\n" in answer.lower()
     with trio.fail_after(5):

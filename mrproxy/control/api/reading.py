@@ -19,8 +19,11 @@ S = TypeVar("S", bound=msgspec.Struct)
 JSON_TYPES = frozenset({"application/json", "application/merge-patch+json"})
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>[^`]*)`)?$", re.DOTALL)
-_FIELD = re.compile(r"(?:unknown|required) field `(?P<field>.*)`$")
+# Whole and anchored: a name is the caller's, and a search would begin anew at each `unknown field` in it.
+_FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>\d+)\]")
+# Of a caller's own names and words an answer repeats no more.
+_MAX_QUOTED_CHARACTERS = 200
 _ETAG = re.compile(r'"(?P<version>\d{1,18})(?:\.[0-9a-f]+)?"')
 
 
@@ -29,7 +32,7 @@ def decode_body(body: bytes, kind: type[T]) -> T:
     try:
         value = msgspec.json.decode(body or b"{}", type=kind)
         if b"\\u0000" in body and (pointer := pointer_to_null(msgspec.json.decode(body))) is not None:
-            raise invalid(pointer, "U+0000 is not allowed in text")
+            raise invalid(shortened(pointer), "U+0000 is not allowed in text")
     except msgspec.ValidationError as exc:
         raise problem_of_validation(exc) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -68,10 +71,19 @@ def problem_of_validation(exc: msgspec.ValidationError, prefix: str = "/") -> Pr
     assert found is not None
     what, path = found["what"], found["path"] or ""
     steps = [step["name"] or step["index"] for step in _STEP.finditer(path)]
-    if named := _FIELD.search(what):
+    if named := _FIELD.fullmatch(what):
         steps.append(named["field"])
-    escaped = [step.replace("~", "~0").replace("/", "~1") for step in steps]
-    return invalid(prefix + "/".join(escaped) if escaped else "", what)
+    pointer = prefix + "/".join(map(_escaped, steps)) if steps else ""
+    return invalid(shortened(pointer), shortened(what))
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= _MAX_QUOTED_CHARACTERS else f"{text[:_MAX_QUOTED_CHARACTERS]}…"
+
+
+def _escaped(step: str) -> str:
+    """As a part of a JSON pointer (RFC 6901 §3)."""
+    return step.replace("~", "~0").replace("/", "~1")
 
 
 def invalid(pointer: str, why: str) -> Problem:
@@ -79,21 +91,23 @@ def invalid(pointer: str, why: str) -> Problem:
     return Problem("invalid", f"{why}{where}.", errors=(Detail(pointer, why),))
 
 
-def pointer_to_null(value: object, pointer: str = "") -> str | None:
-    """Where a text or a name in this holds U+0000."""
+def pointer_to_null(value: object) -> str | None:
+    """Where a text or a name in this holds U+0000. Only the way to it is put together, on the way back."""
     match value:
         case str():
-            return pointer if "\0" in value else None
+            return "" if "\0" in value else None
         case list():
-            steps: Iterable[tuple[str, object]] = ((str(index), each) for index, each in enumerate(value))
+            steps: Iterable[tuple[object, object]] = enumerate(value)
         case dict():
             if any("\0" in name for name in value):
-                return pointer
+                return ""
             steps = value.items()
         case _:
             return None
-    found = (pointer_to_null(each, f"{pointer}/{step}") for step, each in steps)
-    return next((each for each in found if each is not None), None)
+    for step, each in steps:
+        if (rest := pointer_to_null(each)) is not None:
+            return f"/{step}{rest}"
+    return None
 
 
 def check_media_type(content_type: str) -> None:

@@ -32,6 +32,7 @@ from mrproxy.control.permissions import GRANTS, Role
 PUBLISH_SECONDS = 1.0
 CONDITIONAL = frozenset({"PATCH", "PUT", "DELETE"})
 PUBLIC = GRANTS[Role.ANONYMOUS]
+MAX_STRANGERS_BODY_BYTES = 1 << 16
 # Said to whoever must do that before anything else; another system has a code for it.
 PASSWORD_DUE = "A new password must be chosen first."
 
@@ -63,6 +64,7 @@ async def serve(api: Api, endpoint: Endpoint, plane: Plane, carry_out: Around, *
         check_permission(endpoint, actor)
         body = await request.get_data()
         assert isinstance(body, bytes)  # as_text was not asked for
+        check_size(endpoint, body)
         call = read_call(api, endpoint, plane, actor, body, arguments)
         answer = await carry_out(endpoint, call, body)
         return respond(endpoint, answer)
@@ -81,6 +83,12 @@ async def identified(endpoint: Endpoint, plane: Plane, asked: Request, request_i
         if endpoint.permission not in PUBLIC:
             raise
         return anonymous(asked.headers.get("X-Forwarded-For", ""), request_id)
+
+
+def check_size(endpoint: Endpoint, body: bytes) -> None:
+    """Raises Problem. What anybody may say is a name and a password; to read a body of the largest size takes long."""
+    if endpoint.permission in PUBLIC and len(body) > MAX_STRANGERS_BODY_BYTES:
+        raise Problem("too-large", f"At most {MAX_STRANGERS_BODY_BYTES} bytes are read here.")
 
 
 def check_permission(endpoint: Endpoint, actor: Actor) -> None:

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from quart import Response, request
+from quart import Response, abort, request
 from quart_trio import QuartTrio
+from werkzeug.datastructures import MultiDict
 
 from mrproxy.config import Oidc
 from mrproxy.control.api.problem import Problem
+from mrproxy.control.api.serving import MAX_STRANGERS_BODY_BYTES
 from mrproxy.control.signin import csrf
 from mrproxy.control.signin.cookies import Header, Kind
 from mrproxy.control.signin.entry import farewell, welcome
@@ -29,6 +31,13 @@ FORM_SECONDS = 3600.0
 STALE = "The form was too old, or came from another page. Please try again."
 HTML = "text/html; charset=utf-8"
 PASSWORD_PATH = "/login/password"
+
+
+async def read_form() -> MultiDict[str, str]:
+    """413 for what no browser sends from a form of ours. The front door says the length of each body."""
+    if (request.content_length or 0) > MAX_STRANGERS_BODY_BYTES:
+        abort(413)
+    return await request.form
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ class Pages:
         return self._sign_in_page(visitor, back, message=message)
 
     async def sign_in(self) -> Response:
-        form, visitor = await request.form, self.visitor()
+        form, visitor = await read_form(), self.visitor()
         name, back = form.get("name", ""), own_path(form.get("next"))
         if not self._is_meant(visitor, form.get("csrf_token", "")):
             return self._sign_in_page(visitor, back, name=name, message=STALE, status=403)
@@ -88,7 +97,7 @@ class Pages:
         return self._password_page(found, visitor, own_path(request.args.get("next")))
 
     async def change_password(self) -> Response:
-        form, visitor = await request.form, self.visitor()
+        form, visitor = await read_form(), self.visitor()
         found, back = await self._signed_in(visitor), own_path(form.get("next"))
         if found is None:
             return redirect("/login")
@@ -106,7 +115,7 @@ class Pages:
 
     async def sign_out(self) -> Response:
         """With the token of the session: no other page can sign anybody out."""
-        form, visitor = await request.form, self.visitor()
+        form, visitor = await read_form(), self.visitor()
         found = await self._signed_in(visitor)
         if found is None:
             return redirect("/login", farewell(visitor))

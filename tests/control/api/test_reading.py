@@ -46,6 +46,8 @@ def status_of(read: Callable[[], object]) -> int:
         (b'{"name": 1}', "invalid", "/name"),
         (b'{"name": "a", "nam": 1}', "invalid", "/nam"),
         (b'{"name": "a", "x/y~z": 1}', "invalid", "/x~1y~0z"),
+        (b'{"name": "a", "x\\n": 1}', "invalid", "/x\n"),
+        (b'{"name": "a", "unknown field `x": 1}', "invalid", "/unknown field `x"),
         (b'{"name": "a", "limits": {"tokens": 1001}}', "invalid", "/limits/tokens"),
         (b'{"name": "a", "limits": {"token": 1}}', "invalid", "/limits/token"),
         (b'{"name": "a", "many": [{}, {"tokens": "1"}]}', "invalid", "/many/1/tokens"),
@@ -66,6 +68,15 @@ def test_what_is_wrong_is_said_with_its_place(body, code, pointer):
         code,
         [pointer] if pointer is not None else [],
     )
+
+
+def test_of_long_names_the_begin_is_repeated():
+    long = "unknown field `" * 60_000
+    for body in ({"name": "a", f"<{long}>\n": 1}, {"name": "a", "named": {long: ["\0"]}}):
+        with pytest.raises(Problem) as raised:
+            decode_body(json.dumps(body).encode(), Outer)
+        (detail,) = raised.value.errors
+        assert len(detail.pointer) + len(detail.detail) + len(raised.value.detail) < 1000
 
 
 def test_a_backslash_before_u0000_is_text():

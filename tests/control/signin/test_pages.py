@@ -76,6 +76,14 @@ async def test_nobody_is_sent_to_another_host(house: House, ada: User, wanted: s
     assert "evil" not in await page.get_data(as_text=True)
 
 
+@pytest.mark.parametrize("path", ["/login", "/login/password", "/logout"])
+async def test_a_form_larger_than_any_of_ours_is_not_read(house: House, path: str) -> None:
+    for size, is_refused in ((70_000, True), (60_000, False)):
+        length = {"Content-Length": str(len("name=") + size)}  # the front door says it of each body
+        response = await post(house.visit(), path, headers=length, name="a" * size)
+        assert (response.status_code == 413) == is_refused
+
+
 async def test_who_waits_is_told_how_long(house: House, ada: User) -> None:
     visit = house.visit()
     for _ in range(5):

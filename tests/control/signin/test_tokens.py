@@ -104,6 +104,17 @@ def test_another_type_is_refused_though_the_mac_is_right(header: dict[str, objec
     refused(forged({"alg": "HS256", **header}, BODY))
 
 
+@pytest.mark.parametrize(
+    "header", [{"crit": 1}, {"crit": None}, {"crit": [[]]}, {"b64": 1, "crit": "b64"}, [], 1, "x", None]
+)
+def test_a_header_that_a_library_would_stumble_over_is_refused(header: object) -> None:
+    for one in (header, {"alg": "HS256", "typ": "JWT", **header} if isinstance(header, dict) else header):
+        refused(f"{part(one)}.{part(BODY)}.AAAA")
+    refused("eyJ.e30.AAAA")
+    refused("A.e30.AAAA")
+    refused("%%.e30.AAAA")
+
+
 @pytest.mark.parametrize("name", BODY)
 @pytest.mark.parametrize("value", [None, [], {}, True, 1.5, "", "absent"])
 def test_a_claim_that_is_missing_or_of_a_wrong_type_is_refused(name: str, value: object) -> None:
