@@ -250,11 +250,14 @@ def test_a_list_of_ollama_that_is_too_long_is_an_error_and_one_of_those_in_memor
     ids=["numbers", "empty", "models", "fields", "names", "meta"],
 )
 def test_no_list_takes_long(body: bytes) -> None:
-    """Each is most of 8 MiB, and took 1 to 15 s."""
-    before = time.process_time()
-    with suppress(ProbeError):
-        decode_answers("auto", {"/v1/models": Answer(200, body)})
-    assert time.process_time() - before < 0.5
+    """Each is most of 8 MiB, and took 1 to 15 s. The best of three: the machine may be busy."""
+    took = []
+    for _ in range(3):
+        before = time.process_time()
+        with suppress(ProbeError):
+            decode_answers("auto", {"/v1/models": Answer(200, body)})
+        took.append(time.process_time() - before)
+    assert min(took) < 0.5
 
 
 json_values = st.recursive(
