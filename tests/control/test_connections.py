@@ -30,7 +30,7 @@ HOSTILE = {
 
 async def test_a_connection_ends_with_its_client(control: Control) -> None:
     """Its descriptor, too: Hypercorn's would stay until the keep-alive timeout."""
-    asked = (b"GET /healthz HTTP/1.1\r\nHost: c\r\n\r\n", NOWHERE + b"\r\n", b"GET /nothing HTTP/1.1\r\nHost: c\r\n\r\n")
+    asked = [b"GET %b HTTP/1.1\r\nHost: c\r\n\r\n" % path for path in (b"/healthz", b"/nothing")] + [NOWHERE + b"\r\n"]
     before = len(os.listdir("/proc/self/fd"))
     for raw in asked * 5:
         async with await control.open_stream() as stream:

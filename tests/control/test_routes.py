@@ -167,7 +167,8 @@ async def test_live_status_pushes_until_drain_and_then_says_goodbye(control: Con
 async def test_more_than_a_few_who_watch_are_told_to_come_again(control: Control) -> None:
     handshake = (
         b"GET /status/live HTTP/1.1\r\nHost: control\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
+        b"X-Forwarded-For: 192.0.2.%d\r\n\r\n"
     )
 
     async def ask(leaving: AsyncExitStack, address: int = 1) -> bytes:
