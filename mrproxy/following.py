@@ -2,11 +2,14 @@
 
 The file is replaced and never changed, so its inode, size and time say whether it is another one. Reading it is left
 to a thread; making a catalogue of it is ours, in slices (`link/catalogue.py`), because a thread that decodes holds the
-interpreter as much as we do. One that cannot be read is a problem until it is replaced; what is served stays.
+interpreter as much as we do. One whose content is wrong is a problem until it is replaced; one that could not be read
+(no descriptor was left) is read again at the next look. What is served stays.
 Read next: `mrproxy/worker.py`, which looks four times a second.
 """
 
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import trio
@@ -23,37 +26,70 @@ class Follower:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problem = ""
-        self._stamp: _Stamp | None = None
+        self._stamp: _Stamp | None = None  # of what was read to its end, and is served or wrong
 
     def first(self) -> Catalogue:
         """At start, when nobody has to be kept from waiting. Raises SnapshotError."""
-        self._stamp = self._look()
-        return made(catalogue_of(_read(self.path)))
+        try:
+            stamp, data = _read(self.path)
+        except OSError as exc:
+            raise SnapshotError(f"{self.path}: {exc.strerror}") from exc
+        self._stamp = stamp
+        return made(catalogue_of(data))
 
     async def look(self) -> Catalogue | None:
-        """The new one, if there is another one than at the last look. Raises SnapshotError, once for each file.
+        """The new one, if there is another one than at the last look. Raises SnapshotError, once for each reason.
 
-        Not to be called twice at the same time.
+        Cancelled: it has not been looked at. Not to be called twice at the same time.
         """
-        stamp = self._look()
-        if stamp == self._stamp:
-            return None
-        self._stamp = stamp
         try:
-            data = await trio.to_thread.run_sync(_read, self.path)
+            if _stamp_of(self.path.stat()) == self._stamp:
+                return None
+            stamp, data = await trio.to_thread.run_sync(_read, self.path)
+        except OSError as exc:
+            self._stamp = None  # whatever is there when it can be read again
+            reason = f"{self.path}: {exc.strerror}"
+            if reason == self.problem:
+                return None
+            self.problem = reason
+            raise SnapshotError(reason) from exc
+        try:
             catalogue = await _in_slices(catalogue_of(data))
         except SnapshotError as exc:
-            self.problem = str(exc)
+            self._stamp, self.problem = stamp, str(exc)
             raise
-        self.problem = ""
+        self._stamp, self.problem = stamp, ""
         return catalogue
 
-    def _look(self) -> _Stamp | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+
+class Rounds:
+    """What one task does again and again, for whoever asks. They wait for a whole round, and may leave: it goes on."""
+
+    def __init__(self) -> None:
+        self._asked = trio.Event()
+        self._ended = trio.Event()  # of the round that begins next
+
+    def ask(self) -> None:
+        """Without waiting for it."""
+        self._asked.set()
+
+    async def wait_round(self) -> None:
+        """Ask, and wait until a round has ended that began afterwards."""
+        ended = self._ended
+        self.ask()
+        await ended.wait()
+
+    async def wait_asked(self) -> None:
+        """The task's side: until somebody has asked since the last round began."""
+        await self._asked.wait()
+
+    @contextmanager
+    def open_round(self) -> Iterator[None]:
+        """The task's side. One that is cut off has not been: then the task ends, and all who wait with it."""
+        self._asked = trio.Event()
+        ended, self._ended = self._ended, trio.Event()
+        yield
+        ended.set()
 
 
 async def free(catalogue: Catalogue) -> None:
@@ -72,8 +108,11 @@ async def _in_slices(steps: Generator[None, None, Catalogue]) -> Catalogue:
         await trio.lowlevel.checkpoint()
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise SnapshotError(f"{path}: {exc.strerror}") from exc
+def _read(path: Path) -> tuple[_Stamp, bytes]:
+    """And the stamp of what was read: another one may be at its place by now. Raises OSError."""
+    with path.open("rb") as file:
+        return _stamp_of(os.fstat(file.fileno())), file.read()
+
+
+def _stamp_of(found: os.stat_result) -> _Stamp:
+    return found.st_ino, found.st_size, found.st_mtime_ns

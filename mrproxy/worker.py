@@ -20,7 +20,7 @@ from mrproxy.counters import Counters
 from mrproxy.crashes import Crashes
 from mrproxy.errors import Code
 from mrproxy.express import ExpressWay
-from mrproxy.following import Follower, free
+from mrproxy.following import Follower, Rounds, free
 from mrproxy.lifecycle import serve_connection
 from mrproxy.link.capture import CaptureWriter
 from mrproxy.link.catalogue import Catalogue
@@ -54,8 +54,8 @@ class Worker:
         settings = catalogue.head.settings
         self._name = name
         self._follower = follower
-        self._taking_over = trio.Lock()  # the file is looked at by several: each new one is taken over once
-        self._has_other_backends = trio.Event()
+        self._looks = Rounds()  # at the file, and
+        self._replacements = Rounds()  # of the backends
         self._catalogue = catalogue
         self._listener = listener
         # Accepted sockets inherit it. The kernel doubles what it is given, and would let a slow reader have 4 MiB.
@@ -134,7 +134,7 @@ class Worker:
             task_status.started()
             async for number in received:
                 if number == signal.SIGHUP:
-                    await self._reload()
+                    self._looks.ask()
                 elif self._drain.is_set():
                     os._exit(1)  # the second time: whoever asks twice does not want to wait
                 else:
@@ -144,30 +144,33 @@ class Worker:
         """A key that was revoked must not be good for a second more; and a month begins when it begins."""
         while True:
             to_month_end = self._calendar.ends_utc - utc_now()
-            await trio.sleep(min(_LOOK_SECONDS, max(0.0, to_month_end)))
+            with trio.move_on_after(min(_LOOK_SECONDS, max(0.0, to_month_end))):
+                await self._looks.wait_asked()
             if self._calendar.turn(utc_now()):
                 self._stages.ledger.begin_month()
-            await self._look()
+            with self._looks.open_round():
+                await self._look()
 
     async def _reload(self) -> str:
-        """Take over the snapshot on disk, all of it or nothing; the reason why not, or an empty text."""
-        await self._look()
+        """Take over the snapshot on disk, all of it or nothing; the reason why not, or an empty text.
+
+        The two tasks below do it: who asked may leave, and it goes on.
+        """
+        await self._looks.wait_round()
         if not self._follower.problem:
-            head = self._catalogue.head
-            await self._stages.registry.apply(head.backends, head.settings)
+            await self._replacements.wait_round()
         return self._follower.problem
 
     async def _look(self) -> None:
-        async with self._taking_over:
-            try:
-                catalogue = await self._follower.look()
-            except SnapshotError as exc:
-                self._log.error("reload refused", reason=str(exc))
-                return
-            if catalogue is not None:
-                former, self._catalogue = self._catalogue, catalogue
-                self._take_over(former.head)
-                await free(former)
+        try:
+            catalogue = await self._follower.look()
+        except SnapshotError as exc:
+            self._log.error("reload refused", reason=str(exc))
+            return
+        if catalogue is not None:
+            former, self._catalogue = self._catalogue, catalogue
+            self._take_over(former.head)
+            await free(former)
 
     def _take_over(self, former: Snapshot) -> None:
         """At once, but for backends that are new: they are asked first what they have."""
@@ -178,7 +181,7 @@ class Worker:
             self._apply(head.settings)
         self._capture_as_set()
         if (head.backends, head.settings) != (former.backends, former.settings):
-            self._has_other_backends.set()
+            self._replacements.ask()
         self._log.info("reloaded", generation=head.generation, keys=self._catalogue.key_count)
 
     def _apply(self, settings: Settings) -> None:
@@ -192,10 +195,10 @@ class Worker:
     async def _follow_backends(self) -> None:
         """Beside the snapshot's own task: keys that were revoked do not wait for an engine that does not answer."""
         while True:
-            await self._has_other_backends.wait()
-            self._has_other_backends = trio.Event()
-            head = self._catalogue.head
-            await self._stages.registry.apply(head.backends, head.settings)
+            await self._replacements.wait_asked()
+            with self._replacements.open_round():
+                head = self._catalogue.head
+                await self._stages.registry.apply(head.backends, head.settings)
 
     def _capture_as_set(self) -> None:
         groups = self._catalogue.groups.values()

@@ -1,5 +1,8 @@
 """The worker's own Unix socket: what the control plane and the shell's commands ask of a running worker."""
 
+import os
+import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,12 +10,14 @@ from urllib.parse import quote
 
 import pytest
 import trio
+from msgspec.structs import replace as replaced
 
+from mrproxy import following
 from mrproxy.control.reports import decode_report
 from mrproxy.dialects.responses.store import StoredResponse, Turn
-from mrproxy.link.snapshot import read, write
+from mrproxy.link.snapshot import BackendSpec, read, write
 from tests.fakes.caller import Answer, Caller, request
-from tests.fakes.gateway import Gateway, run_gateway, wait_until
+from tests.fakes.gateway import Gateway, backend_tasks, run_gateway, wait_until
 from tests.fakes.loop_engine import run_engine
 
 pytestmark = pytest.mark.slow
@@ -112,6 +117,92 @@ async def test_a_reload_takes_over_what_is_on_disk_or_says_why_not(tmp_path):
         assert (await ask(commands, "GET", "/status")).json["generation"] == 1
         write(path, type(snapshot)(**{**fields_of(snapshot), "generation": 7}))
         assert (await ask(commands, "POST", "/reload")).json == {"generation": 7}
+
+
+async def begun_reload(gateway: Gateway, commands: Caller, monkeypatch: pytest.MonkeyPatch) -> trio.Event:
+    """Somebody has asked for a reload of generation 7, which goes on when the event is set."""
+    snapshot, goes_on, has_begun = read(gateway.worker._follower.path), trio.Event(), trio.Event()
+    take_over = following._in_slices
+
+    async def take_over_slowly(steps):
+        has_begun.set()
+        await goes_on.wait()
+        return await take_over(steps)
+
+    monkeypatch.setattr(following, "_in_slices", take_over_slowly)
+    write(gateway.worker._follower.path, replaced(snapshot, generation=7))
+    await commands.send(request("/reload", method="POST", key=None))
+    await has_begun.wait()
+    return goes_on
+
+
+async def test_a_reload_whose_asker_has_hung_up_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("mrproxy.worker._LOOK_SECONDS", 1000)
+    async with commanded(tmp_path) as (gateway, commands):
+        goes_on = await begun_reload(gateway, commands, monkeypatch)
+        await commands.leave()
+        await wait_until(lambda: not gateway.worker._commands_door.clients)
+        goes_on.set()
+        await wait_until(lambda: gateway.worker._catalogue.head.generation == 7, seconds=2)
+
+
+async def test_who_asks_in_the_middle_of_a_reload_hears_of_what_is_there_by_then(tmp_path, monkeypatch):
+    monkeypatch.setattr("mrproxy.worker._LOOK_SECONDS", 1000)
+    async with commanded(tmp_path) as (gateway, commands):
+        goes_on = await begun_reload(gateway, commands, monkeypatch)
+        path = gateway.worker._follower.path
+        write(path, replaced(read(path), generation=8))
+        other = Caller(await trio.open_unix_socket(tmp_path / "run" / "worker-test.sock"))
+        gateway.callers.append(other)
+        await other.send(request("/reload", method="POST", key=None))
+        goes_on.set()
+        assert (await other.read_answer()).json == {"generation": 8}
+        assert (await commands.read_answer()).status == 200
+
+
+async def test_backends_of_a_reload_whose_asker_has_hung_up_are_there_when_they_were_heard_of(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        async with commanded(tmp_path) as (gateway, commands):
+            path, registry = gateway.worker._follower.path, gateway.stages.registry
+            first = read(path)
+            backends = tuple(BackendSpec(name, "vllm", url, 4) for name in ("deaf", "deaf-too"))
+            write(path, replaced(first, generation=2, backends=first.backends + backends))
+            await commands.send(request("/reload", method="POST", key=None))
+            await wait_until(lambda: gateway.worker._catalogue.head.generation == 2)
+            await commands.leave()
+            assert set(registry.backends) == {"engine-a"}
+            await wait_until(lambda: set(registry.backends) == {"engine-a", "deaf", "deaf-too"})
+            write(path, replaced(first, generation=3))
+            await wait_until(lambda: set(registry.backends) == {"engine-a"})
+            await wait_until(lambda: backend_tasks(gateway) == ["backend engine-a"])
+
+
+async def test_a_signal_reloads(tmp_path, monkeypatch):
+    monkeypatch.setattr("mrproxy.worker._LOOK_SECONDS", 1000)
+    async with commanded(tmp_path) as (gateway, _):
+        path = gateway.worker._follower.path
+        write(path, replaced(read(path), generation=7))
+        os.kill(os.getpid(), signal.SIGHUP)
+        await wait_until(lambda: gateway.worker._catalogue.head.generation == 7, seconds=2)
+
+
+@pytest.fixture
+def _survives_sigterm():
+    """A worker that does not take it hands it back to the process."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_survives_sigterm")
+async def test_the_signal_to_drain_does_not_wait_for_a_reload(tmp_path, monkeypatch):
+    monkeypatch.setattr("mrproxy.worker._LOOK_SECONDS", 1000)
+    async with commanded(tmp_path) as (gateway, commands):
+        await begun_reload(gateway, commands, monkeypatch)
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await wait_until(gateway.worker._drain.is_set, seconds=2)
 
 
 def fields_of(struct: object) -> dict[str, object]:

@@ -48,7 +48,7 @@ class Snapshots:
     async def publish(self, wanted: Snapshot) -> None:
         self._last = replace(wanted, generation=self._last.generation + 1)
         write(self._path, self._last)
-        await self._worker._look()
+        await self._worker._looks.wait_round()
 
 
 @pytest.mark.parametrize("user", ["bob", None])

@@ -135,6 +135,12 @@ class Gateway:
         assert self.stages.counters.crashes == self.expected_crashes, self.log.lines
 
 
+def backend_tasks(gateway: Gateway) -> list[str]:
+    """The names of all backends' tasks, whether anybody knows of the backend or not."""
+    tasks = gateway.stages.registry._nursery.child_tasks
+    return sorted(task.name for task in tasks if task.name.startswith("backend "))
+
+
 @asynccontextmanager
 async def run_gateway(
     directory: Path,
