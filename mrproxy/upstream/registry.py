@@ -70,7 +70,7 @@ class Registry:
         self._crashed = crashed
         self._retiring: set[Backend] = set()
         self._scopes: dict[str, trio.CancelScope] = {}
-        self._applying = trio.Lock()  # a reload by signal and one by command must not each start the same backend
+        self._applying = trio.Lock()  # two reloads at the same time must not each start the same backend
         self._probe_turns = Turns(_PROBE_SPACING_SECONDS)
         self._is_stale = trio.Event()
         self._pools: dict[Operation, dict[str, ModelPool]] = {operation: {} for operation in Operation}
@@ -98,20 +98,35 @@ class Registry:
     async def apply(self, specs: Sequence[BackendSpec], settings: Settings) -> None:
         """A reload: new ones start, changed addresses are replaced, the missing finish what they have and go.
 
-        The old ones go when the new ones have been heard of: a model that moves is somewhere all the time.
+        The old ones go when the new ones have been heard of: a model that moves is somewhere all the time. Cancelled
+        before that: everything is as it was.
         """
+        started: list[tuple[Backend, trio.CancelScope]] = []
         async with self._applying:
-            started = [await self._start(spec, settings) for spec in specs if not self._has(spec)]
-            await _wait_until_heard_of([backend for backend, _ in started], settings)
-            wanted = {spec.name: spec for spec in specs}
-            for name, backend in list(self.backends.items()):
-                if name in wanted and self._has(wanted[name]):
-                    backend.apply(wanted[name], settings)
-                else:
-                    self._retire(backend, settings)
-            for backend, scope in started:
-                self._admit(backend, scope)
-            self._rebuild()
+            try:
+                for spec in specs:
+                    if not self._has(spec):
+                        started.append(await self._start(spec, settings))  # noqa: PERF401  cut off, a comprehension forgets
+                await _wait_until_heard_of([backend for backend, _ in started], settings)
+                self._exchange(specs, settings, started)
+            except BaseException:
+                for backend, scope in started:
+                    if self.backends.get(backend.name) is not backend:
+                        scope.cancel(reason="never admitted")  # nobody else knows of it
+                raise
+
+    def _exchange(
+        self, specs: Sequence[BackendSpec], settings: Settings, started: list[tuple[Backend, trio.CancelScope]]
+    ) -> None:
+        wanted = {spec.name: spec for spec in specs}
+        for name, backend in list(self.backends.items()):
+            if name in wanted and self._has(wanted[name]):
+                backend.apply(wanted[name], settings)
+            else:
+                self._retire(backend, settings)
+        for backend, scope in started:
+            self._admit(backend, scope)
+        self._rebuild()
 
     def _has(self, spec: BackendSpec) -> bool:
         """That very server; its numbers may be other ones."""
@@ -244,11 +259,14 @@ class Registry:
                 backend.sweep(now)
 
     async def _keep_fresh(self) -> None:
-        """The index of many backends."""
+        """The index of many backends. A bug in it leaves the former one, until there is news again."""
         while True:
             await self._is_stale.wait()
             self._is_stale = trio.Event()
-            self._build()
+            try:
+                self._build()
+            except Exception as exc:
+                self._crashed("index of models", exc)
             await trio.sleep(_REBUILD_SECONDS)
 
     def _rebuild(self) -> None:

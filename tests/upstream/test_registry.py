@@ -14,7 +14,7 @@ from mrproxy.link.snapshot import BackendSpec
 from mrproxy.upstream.endpoint import Endpoint
 from tests.fakes.behaviours import LAST_CHUNK, STREAM_HEAD, answer, chat_answer, chunk, event, hang, sized
 from tests.fakes.caller import Answer, chat, request
-from tests.fakes.gateway import Gateway, run_gateway, wait_until
+from tests.fakes.gateway import Gateway, backend_tasks, run_gateway, wait_until
 from tests.fakes.loop_engine import FakeEngine, run_engine
 
 pytestmark = pytest.mark.slow
@@ -284,6 +284,67 @@ async def test_a_backend_at_a_new_address_is_a_new_backend(tmp_path: Path) -> No
         assert (await caller.read_answer()).status == 200
         assert (len(old.turns), len(new.turns)) == (1, 1)
         await wait_until(lambda: not retired.pool.open_connections)
+
+
+async def test_what_a_reload_that_was_cut_off_has_started_ends(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+            registry, wanted = gateway.stages.registry, [spec(engine), BackendSpec("deaf", "vllm", url, 4)]
+            with trio.move_on_after(0.1) as applying:
+                await registry.apply(wanted, gateway.stages.settings)
+            assert applying.cancelled_caught
+            await wait_until(lambda: backend_tasks(gateway) == ["backend engine-a"])
+            assert set(registry.backends) == {"engine-a"}
+            await registry.apply(wanted, gateway.stages.settings)
+            assert backend_tasks(gateway) == ["backend deaf", "backend engine-a"]
+            assert set(registry.backends) == {"engine-a", "deaf"}
+
+
+@pytest.mark.parametrize("broken", ["_start", "_admit"])
+async def test_a_reload_that_fails_leaves_no_backend_that_nobody_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    async with (
+        run_engine("engine-a") as a,
+        run_engine("engine-b") as b,
+        run_engine("engine-c") as c,
+        run_gateway(tmp_path, a) as gateway,
+    ):
+        registry = gateway.stages.registry
+        works, is_first = getattr(registry, broken), True
+
+        def fail_the_second_time(*arguments: object) -> object:
+            nonlocal is_first
+            was_first, is_first = is_first, False
+            return works(*arguments) if was_first else 1 / 0
+
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, broken, fail_the_second_time)
+            with pytest.raises(ZeroDivisionError):
+                await registry.apply([spec(a), spec(b), spec(c)], gateway.stages.settings)
+        await wait_until(lambda: backend_tasks(gateway) == [f"backend {name}" for name in sorted(registry.backends)])
+        assert set(registry.backends) == ({"engine-a"} if broken == "_start" else {"engine-a", "engine-b"})
+
+
+async def test_a_bug_while_the_index_of_many_is_built_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mrproxy.upstream.registry._FEW_BACKENDS", 0)
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        registry = gateway.stages.registry
+        await wait_until(lambda: registry.find(Operation.CHAT, "m"))
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, "_made", lambda *_: 1 / 0)
+            gateway.backend().changed()
+            await wait_until(lambda: gateway.log.events("unexpected error"))
+        gateway.expected_crashes = gateway.stages.counters.crashes
+        caller = await gateway.connect()
+        await caller.ask()
+        assert (await caller.read_answer()).status == 200
+        former = registry.find(Operation.CHAT, "m")
+        gateway.backend().changed()
+        await wait_until(lambda: registry.find(Operation.CHAT, "m") is not former)
 
 
 async def test_a_bug_in_a_backends_tasks_ends_what_it_runs_and_it_starts_again(
