@@ -163,16 +163,23 @@ async def wait_turn(
     interval = stages.settings.waiting_comment_seconds
     if not interval or request.shape is not Shape.SSE or head.http.http10:
         return await stages.scheduler.wait_grant(job, affinity_key)
-    async with cancelled_alone(), trio.open_nursery() as nursery:
-        nursery.start_soon(comment_while_waiting, client, exchange, interval, nursery.cancel_scope)
-        failure: Refused | None = None
-        try:
-            grant = await stages.scheduler.wait_grant(job, affinity_key)
-        except Refused as refusal:  # ours and expected: carried by value out of the nursery
-            failure = refusal
-        nursery.cancel_scope.cancel(reason="the wait is over")
+    grant: Grant[Backend] | None = None
+    failure: Refused | None = None
+    try:
+        async with cancelled_alone(), trio.open_nursery() as nursery:
+            nursery.start_soon(comment_while_waiting, client, exchange, interval, nursery.cancel_scope)
+            try:
+                grant = await stages.scheduler.wait_grant(job, affinity_key)
+            except Refused as refusal:  # ours and expected: carried by value out of the nursery
+                failure = refusal
+            nursery.cancel_scope.cancel(reason="the wait is over")
+    except BaseException:
+        if grant is not None:  # the client left before the nursery had closed
+            grant.release(0)
+        raise
     if failure is not None:
         raise failure
+    assert grant is not None
     return grant
 
 
