@@ -46,7 +46,7 @@ class Attempts(Settlement):
     An express request has begun its first attempt by `begin`: then `run` is only needed if that ends badly.
     """
 
-    __slots__ = ("_begun", "_lines")
+    __slots__ = ("_begun", "_bug", "_lines")
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Attempts(Settlement):
         self._lines: bytes | None = None
         self.translating = None  # once some attempt was in that lane
         self._begun: Relay | Shot | None = None
+        self._bug: Exception | None = None
         self.head = head
         self.request = request
         self.exchange = exchange
@@ -130,12 +131,16 @@ class Attempts(Settlement):
             return
         relay = self._begun
         assert relay is not None
-        self._settle()
-        if self.exchange.settles_later:  # and is recorded then
+        try:
+            self._settle()
             self._succeeded(relay.last_at)
-            self._end()
+            if not self.exchange.settles_later:  # else it is recorded then
+                self._stages.record(self.exchange, self.caller, self._client.address, relay.last_at)
+        except Exception as bug:  # the relay is over and can end nothing any more: `run` raises it, and gives all back
+            self._bug = bug
+            self._client.hand_over()
             return
-        self._complete(relay.last_at)
+        self._end()
 
     def unfold(self, connection: Connection) -> Relay:
         """The shot becomes a relay."""
@@ -145,9 +150,6 @@ class Attempts(Settlement):
     def delivered(self, body: bytes, now: float) -> None:
         """The shot was the whole of it."""
         self._settle_counted(read_document_usage(body, self.exchange.dialect))
-        self._complete(now)
-
-    def _complete(self, now: float) -> None:
         self._succeeded(now)
         self._stages.record(self.exchange, self.caller, self._client.address, now)
         self._end()
@@ -189,6 +191,8 @@ class Attempts(Settlement):
         clock = self._stages.poller.clock
         relay, self._begun = self._begun, None
         assert not isinstance(relay, Shot)  # what needs a fiber has unfolded
+        if self._bug is not None:
+            raise self._bug
         if relay is None:
             self._count_attempt(backend)
         while True:

@@ -6,6 +6,7 @@ between.
 
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mrproxy.accept.client import Client
@@ -40,12 +41,20 @@ from mrproxy.upstream.retry_budget import RetryBudget
 # SDKs put the messages first; a system prompt that is shared is usually longer than this.
 _PREFIX_BYTES = 1024
 _NOTHING = Usage(None, None)
+_Ended = tuple[Exchange, Caller, str, float]  # and the client's address, and when
 SHADOW = "shadow"
+
+
+def _raise(_where: str, error: Exception) -> None:
+    raise error
 
 
 @dataclass(slots=True)
 class Stages:
-    """One worker's stages. `settings` is replaced by a reload; `captures` is there while bodies are captured."""
+    """One worker's stages. `settings` is replaced by a reload; `captures` is there while bodies are captured.
+
+    `crashed` is the border of a request's end: many end together, and a bug in one must not lose the others.
+    """
 
     worker: str
     settings: Settings
@@ -64,7 +73,8 @@ class Stages:
     responses: ResponseStore
     captures: CaptureWriter | None = None
     archive: Archive | None = None  # where there is a database
-    _ended: list[tuple[Exchange, Caller, str, float]] = field(default_factory=list)
+    crashed: Callable[[str, Exception], None] = _raise
+    _ended: list[_Ended] = field(default_factory=list)
     _started_requests: int = 0
     # Unique among workers and restarts: 64 random bits, then a count. 32 hex digits, because llama-cpp-python refuses
     # an X-Request-Id that is not a UUID.
@@ -156,15 +166,38 @@ class Stages:
             return
         self._ended = []
         counters, worker, now_utc = self.counters, self.worker, self.clock() - late_seconds
-        records = [make_record(*each, worker, now_utc) for each in ended]
-        self.journal.append_all(records)
+        try:
+            records = [make_record(*each, worker, now_utc) for each in ended]
+            self.journal.append_all(records)
+        except Exception as bug:
+            self._flush_alone(ended, bug, late_seconds)
+            return
         for exchange, _, _, now in ended:
-            counters.count_exchange(exchange, now)
+            try:
+                counters.count_exchange(exchange, now)
+            except Exception as bug:
+                self.crashed("record", bug)
         if self.captures is not None:
             for (exchange, _, _, _), record in zip(ended, records, strict=True):
-                capture = exchange.capture
-                if capture is not None:
-                    self.captures.append(captured_bodies(record, capture.request, capture.answer))
+                self._capture(exchange, record, self.captures)
+
+    def _flush_alone(self, ended: list[_Ended], bug: Exception, late_seconds: float) -> None:
+        """One of these has no record. None was written: what can go wrong goes wrong before the write."""
+        if len(ended) == 1:
+            self.crashed("record", bug)
+            return
+        for each in ended:
+            self._ended = [each]
+            self.flush(late_seconds)
+
+    def _capture(self, exchange: Exchange, record: JournalRecord, captures: CaptureWriter) -> None:
+        capture = exchange.capture
+        if capture is None:
+            return
+        try:
+            captures.append(captured_bodies(record, capture.request, capture.answer))
+        except Exception as bug:
+            self.crashed("record", bug)
 
 
 def own_id_line(head: Head, exchange: Exchange) -> bytes:

@@ -71,7 +71,9 @@ MAY_USE_LOWLEVEL = {"sockets.py", "upstream/pump.py", "storage/bridge.py"}
 # A bug is never a refusal: `except Exception` stands at the borders that keep one failure from ending the others.
 MAY_CATCH_EVERYTHING = {
     "fibers.py": "the connection's border: a fiber's end is reported to accept/door.py, with its error",
-    "upstream/registry.py": "the backend's border",
+    "upstream/registry.py": "the backend's border; and the index, which is of all of them",
+    "stages.py": "the end of many requests at once: a bug in one must not lose the records of the others",
+    "attempts.py": "an express request's end: a bug in it is handed to the fiber, which holds what is to be given back",
     "upstream/backend.py": "the same: one task sweeps for all backends, and a bug in one is handed to its own nursery",
     "control/connections.py": "the border of a connection to the control plane: what its server raises ends that one",
     "sockets.py": "one epoll serves many connections and backends: the same two borders, at their sources",
@@ -91,7 +93,6 @@ MAX_LINES = 700
 
 # Sources whose test file has another name. Everything else: mrproxy/a/b.py is tested by tests/a/test_b.py.
 TESTED_ELSEWHERE: dict[str, str] = {
-    "mrproxy/stages.py": "tests/front_door: the two ends of a request are its answer's headers and its journal record",
     "mrproxy/app.py": "tests/front_door: whole processes, reloaded, drained and killed",
     "mrproxy/controlling.py": "tests/front_door: as above, with a database and without",
     "mrproxy/__main__.py": "two lines; every test that starts a process goes through it",

@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from mrproxy.attempts import Attempts
 from mrproxy.link.snapshot import read, write
 from tests.fakes.behaviours import (
     DONE,
@@ -410,3 +411,37 @@ async def test_the_end_of_a_drain_says_so_in_an_express_stream(tmp_path: Path, e
         assert rest.endswith(LAST_CHUNK)
         assert (await gateway.wait_records(2))[-1].code == "draining"
         assert express.taken == 1
+
+
+# Bugs
+
+
+@pytest.mark.parametrize("broken", ["_settle", "_succeeded"])
+async def test_a_bug_after_a_streams_end_ends_that_client_only(
+    tmp_path: Path, express: Watched, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    async with run_engine() as engine, run_gateway(tmp_path, engine) as gateway:
+        caller = await warmed(gateway)
+        engine.script(answer_stream("one"))
+        await caller.ask(stream=True)
+        await caller.read_answer()  # not what was asked before: this one goes the ordinary way
+        engine.script(answer_stream("one"))
+        taken = express.taken
+        with monkeypatch.context() as patch:
+            patch.setattr(Attempts, broken, lambda *_: 1 / 0)
+            got = await ask(caller, stream=True)
+            assert got.status == 200
+            assert await caller.read_to_end() == b""
+            await gateway.settled()
+        assert express.taken == taken + 1
+        (said,) = gateway.log.events("unexpected error")
+        assert (said["where"], said["kind"], said["line"].partition(":")[0]) == (
+            "connection",
+            "ZeroDivisionError",
+            "test_express.py",
+        )
+        gateway.expected_crashes = 1
+        records = await gateway.wait_records(3)
+        assert [record.status for record in records] == [200] * 3
+        assert len({record.request_id for record in records}) == 3
+        await served_again(gateway)
