@@ -61,6 +61,7 @@ def assemble(worker: str, directory: DataDirectory, settings: Settings, ledger: 
         images=open_images(settings),
         responses=response_store(settings),
         archive=open_archive(worker, directory, settings) if settings.records else None,
+        crashed=crashes.report,
     )
     registry.changed = stages.scheduler.capacity_changed
     poller.after_batch = stages.flush

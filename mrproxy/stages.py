@@ -45,10 +45,6 @@ _Ended = tuple[Exchange, Caller, str, float]  # and the client's address, and wh
 SHADOW = "shadow"
 
 
-def _raise(_where: str, error: Exception) -> None:
-    raise error
-
-
 @dataclass(slots=True)
 class Stages:
     """One worker's stages. `settings` is replaced by a reload; `captures` is there while bodies are captured.
@@ -71,9 +67,9 @@ class Stages:
     control: ControlUplink
     images: ImageFetcher
     responses: ResponseStore
+    crashed: Callable[[str, Exception], None]
     captures: CaptureWriter | None = None
     archive: Archive | None = None  # where there is a database
-    crashed: Callable[[str, Exception], None] = _raise
     _ended: list[_Ended] = field(default_factory=list)
     _started_requests: int = 0
     # Unique among workers and restarts: 64 random bits, then a count. 32 hex digits, because llama-cpp-python refuses

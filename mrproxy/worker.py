@@ -67,7 +67,6 @@ class Worker:
         counters = Counters()
         crashes = Crashes(counters, log)
         self._stages = stages = assemble(name, self._directory, settings, ledger, crashes)
-        stages.crashed = crashes.report
         self._captures = CaptureWriter(self._directory.journal, name, settings.journal_segment_bytes)
         self._capture_as_set()
         serve, express = partial(serve_connection, stages=stages), ExpressWay(stages).take

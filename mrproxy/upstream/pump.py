@@ -646,14 +646,16 @@ class Relay(Flow):
         self._tap.events += self._passed_events
         self.exchange.answer_bytes += self._passed_bytes
         self._pump.relays.discard(self)
-        if self._bulk is not None:
-            self._bulk.release()
-        if self._downstream.lagging is self:
-            self._downstream.lagging = None
-        if not self._is_released and outcome is not Outcome.TUNNEL:
-            self._is_released = True
-            self.connection.close()
-        self._finished.wake(outcome)
+        try:
+            if self._bulk is not None:
+                self._bulk.release()
+            if self._downstream.lagging is self:
+                self._downstream.lagging = None
+            if not self._is_released and outcome is not Outcome.TUNNEL:
+                self._is_released = True
+                self.connection.close()
+        finally:
+            self._finished.wake(outcome)  # whoever waits for it gives back the slot
 
 
 def _receive_nothing(_: int) -> bytes:
