@@ -25,6 +25,7 @@ PASSWORD = "correct horse"  # a blank: URLs must be quoted
 USER = "mrproxy"
 # A crash of the machine may take everything; a crash of the server must not, so commits are left as they are.
 OPTIONS = "-c fsync=off -c full_page_writes=off -c shared_buffers=16MB -c max_connections=40 -c autovacuum=off"
+CLIENT = {"PATH": os.defpath, "LC_ALL": "C", "PGSSLMODE": "disable", "PGGSSENCMODE": "disable"}
 
 
 def find_binaries() -> Path | None:
@@ -94,7 +95,12 @@ class PostgresServer:
             os.kill(pid, signal.SIGCONT)
 
     def is_running(self) -> bool:
-        return self._run("pg_ctl", "status").returncode == 0
+        """As `pg_ctl status` says, but without a program, and of one that nobody reaps it is not true."""
+        try:
+            state = Path(f"/proc/{self._pid()}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return state not in "ZX"
 
     def create_database(self) -> str:
         """A new, empty database; its URL."""
@@ -110,7 +116,20 @@ class PostgresServer:
 
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement; unaligned rows."""
-        return self._call("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement, self.url(database))
+        done = subprocess.run(
+            [*self.psql(self.url(database)), "-c", statement],
+            env=CLIENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+        )
+        return self._checked("psql", done.returncode, done.stdout)
+
+    def psql(self, url: str) -> list[str | Path]:
+        """A command, to be run with the environment `CLIENT`, by anybody: it logs in by the password."""
+        return [self.binaries / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", url]
 
     def remove(self) -> None:
         if self.is_running():
@@ -119,17 +138,14 @@ class PostgresServer:
 
     def _processes(self) -> list[int]:
         """The server's own first."""
-        pid = int((self.root / "data" / "postmaster.pid").read_text().split()[0])
+        pid = self._pid()
         return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
-    def _call(self, program: str, *arguments: str) -> str:
-        done = self._run(program, *arguments)
-        if done.returncode != 0:
-            log = self.root / "log"
-            raise RuntimeError(f"{program}: {done.stdout}{log.read_text() if log.exists() else ''}")
-        return done.stdout.strip()
+    def _pid(self) -> int:
+        """Raises FileNotFoundError once it was stopped."""
+        return int((self.root / "data" / "postmaster.pid").read_text().split()[0])
 
-    def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _call(self, program: str, *arguments: str) -> str:
         # Into a file, not a pipe: the server inherits it, and a pipe would stay open for as long as it runs.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
@@ -143,7 +159,13 @@ class PostgresServer:
                 **self.runner,
             )
             output.seek(0)
-            return subprocess.CompletedProcess(done.args, done.returncode, output.read())
+            return self._checked(program, done.returncode, output.read())
+
+    def _checked(self, program: str, status: int, output: str) -> str:
+        if status != 0:
+            log = self.root / "log"
+            raise RuntimeError(f"{program}: {output}{log.read_text() if log.exists() else ''}")
+        return output.strip()
 
 
 def end(pid: int) -> None:

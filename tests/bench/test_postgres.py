@@ -1,5 +1,6 @@
 """A server of one's own: what it is asked to do, it does."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,16 @@ def test_what_was_committed_outlives_a_kill(postgres_server):
     postgres_server.start()
     assert postgres_server.sql("SELECT number FROM kept", name) == "7"
     postgres_server.drop_database(url)
+
+
+def test_one_that_is_dead_does_not_run_whether_it_was_reaped_or_not(tmp_path):
+    server = postgres.PostgresServer(tmp_path, tmp_path, 0)
+    (tmp_path / "data").mkdir()
+    with subprocess.Popen(["true"]) as dead:
+        (tmp_path / "data" / "postmaster.pid").write_text(f"{dead.pid}\n")
+        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+        assert not server.is_running()
+    assert not server.is_running()
 
 
 def test_a_statement_that_fails_says_why(postgres_server):

@@ -1,7 +1,5 @@
 """What goes on now, and who was there on each day, on both databases."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,10 +8,8 @@ from mrproxy.storage.activity import LOOKED_BACK_SECONDS, Ended, count_users_by_
 from mrproxy.storage.database import Database
 from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import records
-from mrproxy.storage.urls import Location
 from mrproxy.storage.usage import add_sums, sums_of
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
 
 DAY = 86_400.0
 NOW = 100.5 * DAY
@@ -34,10 +30,9 @@ async def fill(connection: AsyncConnection) -> None:
 
 
 @pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        await opened.transact(fill)
-        yield opened
+async def database(database: Database) -> Database:
+    await database.transact(fill)
+    return database
 
 
 async def test_what_ended_just_now_is_summed(database: Database):

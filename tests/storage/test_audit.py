@@ -1,6 +1,5 @@
 """Whatever is done to the log afterwards is found, and where."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +38,10 @@ from mrproxy.storage.audit import (
 )
 from mrproxy.storage.database import Database
 from mrproxy.storage.schema_control import audit_log
-from mrproxy.storage.urls import Location
 from tests.storage.people.examples import everything
-from tests.storage.tables import opened_with_tables
 
 ROOT = Program("user", "root", "192.0.2.1", "request-1")
 NOW = 1_700_000_000.123456
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 async def appended(database: Database, entity: object = "ann", before: object = None, after: object = None, **more):

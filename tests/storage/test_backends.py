@@ -1,7 +1,5 @@
 """Backends that are managed: what the configuration would refuse is refused, and no key comes back."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy import select
 
@@ -24,9 +22,7 @@ from mrproxy.storage.database import Database
 from mrproxy.storage.people.errors import Changed, Invalid, NotFound, Taken
 from mrproxy.storage.schema_control import backends
 from mrproxy.storage.secrets import BACKEND_KEYS, SecretBox
-from mrproxy.storage.urls import Location
 from tests.storage.people.examples import everything
-from tests.storage.tables import opened_with_tables
 
 NOW = 5.0
 BOX = SecretBox(bytes(32), BACKEND_KEYS)
@@ -49,12 +45,6 @@ FULL = NewBackend(
     health_check_interval_seconds=30.0,
     inference_timeout_seconds=120.0,
 )
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 async def made_of(database: Database, wanted: NewBackend = FULL) -> ManagedBackend:

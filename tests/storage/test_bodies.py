@@ -1,7 +1,6 @@
 """Bodies in the table, on both databases."""
 
 import zlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -30,15 +29,7 @@ from mrproxy.storage.database import Database
 from mrproxy.storage.rows import COLUMNS
 from mrproxy.storage.rows import row_of as record_row
 from mrproxy.storage.schema import records
-from mrproxy.storage.urls import Location
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 def captured(number: int, **changes: Any) -> CapturedBodies:

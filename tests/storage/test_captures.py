@@ -1,6 +1,5 @@
 """Captured bodies out of files into the table: each once, whatever fails; real files, real databases."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,9 @@ from mrproxy.storage.captures import CaptureIngestion
 from mrproxy.storage.database import Database
 from mrproxy.storage.failures import DatabaseFull, DatabaseUnavailable
 from mrproxy.storage.positions import PositionMoved
-from mrproxy.storage.urls import Location
 from tests.fakes.log import MemoryLog
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
 from tests.storage.test_ingest import Faulty
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 @pytest.fixture

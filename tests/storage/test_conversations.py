@@ -1,7 +1,6 @@
 """Conversations in the tables: owners, order, pages, and items that two callers call the same."""
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -22,19 +21,16 @@ from mrproxy.storage.conversations import (
     touch_conversation,
 )
 from mrproxy.storage.database import Database
-from mrproxy.storage.urls import Location
-from tests.storage.tables import opened_with_tables
 
 ADA, BOB = "user:ada", "user:bob"
 PLENTY = 1 << 20
 
 
 @pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        for name in ("one", "two"):
-            await opened.transact(create_conversation, ADA, Conversation(name, 1.0, "{}"))
-        yield opened
+async def database(database: Database) -> Database:
+    for name in ("one", "two"):
+        await database.transact(create_conversation, ADA, Conversation(name, 1.0, "{}"))
+    return database
 
 
 def items_of(*names: str) -> tuple[Item, ...]:

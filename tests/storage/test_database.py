@@ -47,42 +47,36 @@ class Slow:
         await connection.execute(text(SLOW[connection.dialect.name]))
 
 
-@pytest.fixture
-async def tables(database):
-    await migrate(database)
-    return database
+async def test_a_transaction_returns_what_its_function_returns(database):
+    await database.transact(add, "w1", "w2")
+    assert await database.transact(count) == await database.read(count) == 2
 
 
-async def test_a_transaction_returns_what_its_function_returns(tables):
-    await tables.transact(add, "w1", "w2")
-    assert await tables.transact(count) == await tables.read(count) == 2
-
-
-async def test_a_transaction_that_raises_is_as_if_it_had_never_been(tables):
+async def test_a_transaction_that_raises_is_as_if_it_had_never_been(database):
     async def add_and_fail(connection):
         await add(connection, "w1")
         raise KeyError("ours")
 
     with pytest.raises(KeyError, match="ours"):
-        await tables.transact(add_and_fail)
-    assert await tables.read(count) == 0
+        await database.transact(add_and_fail)
+    assert await database.read(count) == 0
 
 
-async def test_a_violated_constraint_is_the_callers_to_understand(tables):
-    await tables.transact(add, "w1")
+async def test_a_violated_constraint_is_the_callers_to_understand(database):
+    await database.transact(add, "w1")
     with pytest.raises(IntegrityError) as caught:
-        await tables.transact(add, "w1")
+        await database.transact(add, "w1")
     assert "byte_offset" in str(caught.value)
     assert "[parameters" not in str(caught.value).replace("[SQL parameters hidden", "")
 
 
-async def test_reading_cannot_write(tables):
+async def test_reading_cannot_write(database):
     with pytest.raises(DatabaseUnavailable, match=r"readonly|read-only"):
-        await tables.read(add, "w1")
-    assert await tables.transact(count) == 0
+        await database.read(add, "w1")
+    assert await database.transact(count) == 0
 
 
-async def test_a_reader_sees_one_state_while_others_write(tables):
+async def test_a_reader_sees_one_state_while_others_write(database):
     async def count_twice(connection):
         before = await count(connection)
         token.run_sync_soon(counted.set)
@@ -92,37 +86,37 @@ async def test_a_reader_sees_one_state_while_others_write(tables):
 
     async def write():
         await counted.wait()
-        await tables.transact(add, "w1")
+        await database.transact(add, "w1")
         written.set()
 
     token, counted, written = trio.lowlevel.current_trio_token(), trio.Event(), threading.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write)
-        assert await tables.read(count_twice) == (0, 0)
-    assert await tables.read(count) == 1
+        assert await database.read(count_twice) == (0, 0)
+    assert await database.read(count) == 1
 
 
-async def test_many_writers_take_turns(tables):
+async def test_many_writers_take_turns(database):
     async with trio.open_nursery() as nursery:
         for number in range(20):
-            nursery.start_soon(tables.transact, add, f"w{number}")
-    assert await tables.read(count) == 20
+            nursery.start_soon(database.transact, add, f"w{number}")
+    assert await database.read(count) == 20
 
 
-async def test_a_cancelled_transaction_is_stopped_at_once_and_leaves_nothing(tables):
+async def test_a_cancelled_transaction_is_stopped_at_once_and_leaves_nothing(database):
     slow = Slow()
     with trio.fail_after(5), trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tables.transact, slow)
+            nursery.start_soon(database.transact, slow)
             await slow.started.wait()
             scope.cancel()
     assert scope.cancelled_caught
     with trio.fail_after(5):
-        await tables.transact(add, "w1")  # nothing holds the lock any more
-        assert await tables.read(count) == 1
+        await database.transact(add, "w1")  # nothing holds the lock any more
+        assert await database.read(count) == 1
 
 
-async def test_closing_in_the_middle_of_a_statement_ends_it(location):
+async def test_closing_in_the_middle_of_a_statement_ends_it(location_with_tables):
     slow = Slow()
     errors = []
 
@@ -134,26 +128,25 @@ async def test_closing_in_the_middle_of_a_statement_ends_it(location):
 
     with trio.fail_after(8):
         async with trio.open_nursery() as nursery:
-            async with open_bridge() as bridge, open_database(location, bridge) as database:
-                await migrate(database)
+            async with open_bridge() as bridge, open_database(location_with_tables, bridge) as database:
                 nursery.start_soon(run, database)
                 await slow.started.wait()
     assert len(errors) == 1
-    async with opened(location) as database:
+    async with opened(location_with_tables) as database:
         assert await database.read(count) == 0
 
 
-async def test_nothing_is_left_behind(location):
+async def test_nothing_is_left_behind(location_with_tables):
     before = set(threading.enumerate())
-    async with opened(location) as database:
-        await migrate(database)
+    async with opened(location_with_tables) as database:
         await database.read(count)
     assert set(threading.enumerate()) <= before  # those of others may have ended meanwhile
 
 
-async def test_without_tables_it_says_what_to_do(database):
-    with pytest.raises(DatabaseUnavailable, match="mrproxy migrate"):
-        await database.transact(count)
+async def test_without_tables_it_says_what_to_do(location):
+    async with opened(location) as database:
+        with pytest.raises(DatabaseUnavailable, match="mrproxy migrate"):
+            await database.transact(count)
 
 
 # SQLite alone

@@ -1,20 +1,10 @@
 """The turn, and the counter of changes."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 import trio
 
 from mrproxy.storage.database import Database
 from mrproxy.storage.facts import begin_change, count_changes, read_fact, take_turn, write_fact
-from mrproxy.storage.urls import Location
-from tests.storage.tables import opened_with_tables
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 async def test_changes_that_overlap_are_all_counted(database: Database):

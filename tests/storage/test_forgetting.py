@@ -1,9 +1,7 @@
 """Sweeps: what is deleted or too old is forgotten, whole chains of it, and a database that is away ends nothing."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -12,16 +10,8 @@ from mrproxy.storage.database import Database
 from mrproxy.storage.failures import DatabaseUnavailable
 from mrproxy.storage.forgetting import SWEEP_SECONDS, Forgetting
 from mrproxy.storage.responses import GRACE_SECONDS, delete_response, store_responses
-from mrproxy.storage.urls import Location
 from tests.fakes.log import MemoryLog
-from tests.storage.tables import opened_with_tables
 from tests.storage.test_responses import deletion, event, find, row
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 async def test_a_sweep_empties_what_is_deleted_and_removes_what_is_old(database: Database, monkeypatch) -> None:

@@ -1,7 +1,5 @@
 """Numbered pages of records, on both databases."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,9 +11,7 @@ from mrproxy.storage.history import HistoryFilter, read_numbered_page
 from mrproxy.storage.outcomes import count_records
 from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import records
-from mrproxy.storage.urls import Location
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
 
 MADE = [
     a_record(
@@ -37,10 +33,9 @@ async def fill(connection: AsyncConnection) -> None:
 
 
 @pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        await opened.transact(fill)
-        yield opened
+async def database(database: Database) -> Database:
+    await database.transact(fill)
+    return database
 
 
 async def ids(database: Database, wanted: HistoryFilter, skip: int = 0, limit: int = 100) -> list[str]:

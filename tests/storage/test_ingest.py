@@ -20,11 +20,9 @@ from mrproxy.storage.positions import PositionMoved
 from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import ingest_positions, records
 from mrproxy.storage.schema_people import api_keys
-from mrproxy.storage.urls import Location
 from mrproxy.storage.usage import KEYS, SUMS, models, sums_of, usage_daily
 from tests.fakes.log import MemoryLog
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
 
 NOW_UTC = 1_800_000_000.5
 
@@ -91,12 +89,6 @@ class Faulty:
         if self.after is not None:
             raise self.after
         return result
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 @pytest.fixture

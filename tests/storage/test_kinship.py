@@ -2,13 +2,11 @@
 
 from mrproxy.storage.facts import read_fact
 from mrproxy.storage.kinship import MARK, is_related
-from mrproxy.storage.migrate import migrate
 
 ONE, OTHER = bytes(32), bytes(31) + b"1"
 
 
 async def test_the_first_secret_is_the_databases(database):
-    await migrate(database)
     assert await database.transact(is_related, ONE)
     assert await database.transact(is_related, ONE)
     assert not await database.transact(is_related, OTHER)
@@ -16,7 +14,6 @@ async def test_the_first_secret_is_the_databases(database):
 
 
 async def test_the_mark_does_not_hold_the_secret(database):
-    await migrate(database)
     await database.transact(is_related, ONE)
     mark = await database.read(read_fact, MARK)
     assert mark is not None

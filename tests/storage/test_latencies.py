@@ -1,7 +1,6 @@
 """Latencies in buckets: each record is counted once, however often one asks."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import insert
@@ -12,9 +11,7 @@ from mrproxy.storage.database import Database
 from mrproxy.storage.latencies import LatencyPage, sum_latencies
 from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import records
-from mrproxy.storage.urls import Location
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
 
 BOUNDS = (0.1, 1.0)
 
@@ -26,12 +23,6 @@ def made(number: int, **fields: object) -> JournalRecord:
 
 async def fill(connection: AsyncConnection, made: list[JournalRecord]) -> None:
     await connection.execute(insert(records), [dict(zip(COLUMNS, row_of(each, 0.0), strict=True)) for each in made])
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 async def ask(database: Database, behind: int | None = None, *backends: str) -> LatencyPage:

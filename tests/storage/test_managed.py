@@ -1,8 +1,5 @@
 """What workers get of the database, and what they do not."""
 
-from collections.abc import AsyncIterator
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,17 +13,9 @@ from mrproxy.storage.people.keys import revoke_key, touch_last_used
 from mrproxy.storage.people.users import change_user
 from mrproxy.storage.people.values import NewGroup
 from mrproxy.storage.secrets import BACKEND_KEYS, SecretBox
-from mrproxy.storage.urls import Location
 from tests.storage.people.examples import NOW, a_digest, a_key, a_user
-from tests.storage.tables import opened_with_tables
 
 BOX = SecretBox(bytes(32), BACKEND_KEYS)
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 async def compiled(database: Database, now: float = NOW, box: SecretBox = BOX) -> Compiled:

@@ -20,6 +20,12 @@ from tests.link.journal_examples import a_record
 from tests.storage.conftest import opened
 
 
+@pytest.fixture
+async def database(location):
+    async with opened(location) as database:
+        yield database
+
+
 async def tables_of(database):
     async def names(connection):
         return await connection.run_sync(lambda plain: set(inspect(plain).get_table_names()))

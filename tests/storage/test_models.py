@@ -1,7 +1,5 @@
 """What is known of a model, on both databases."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from mrproxy.storage.database import Database
@@ -17,18 +15,10 @@ from mrproxy.storage.models import (
     list_models,
 )
 from mrproxy.storage.people.errors import Changed, Invalid, NotFound, Taken
-from mrproxy.storage.urls import Location
 from tests.storage.people.examples import everything
-from tests.storage.tables import opened_with_tables
 
 NOW = 5.0
 NAME = "meta-llama/Llama-3.1 8B"
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 async def test_a_model_is_what_was_asked_for(database: Database):

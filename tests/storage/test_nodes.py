@@ -1,7 +1,5 @@
 """Nodes: named once, their sidecars' keys encrypted, kept while backends are on them."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy import select
 
@@ -23,18 +21,10 @@ from mrproxy.storage.nodes import (
 from mrproxy.storage.people.errors import Changed, InUse, Invalid, NotFound, Taken
 from mrproxy.storage.schema_control import nodes
 from mrproxy.storage.secrets import SecretBox
-from mrproxy.storage.urls import Location
-from tests.storage.tables import opened_with_tables
 
 NOW = 5.0
 BOX = SecretBox(bytes(32), SIDECAR_KEYS)
 FULL = NewNode(name="gpu1", hostname="gpu1.example.com", sidecar_url="http://GPU1:8007/", sidecar_key="s3cret")
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 async def made_of(database: Database, wanted: NewNode = FULL) -> Node:

@@ -9,10 +9,10 @@ from mrproxy.storage.rows import row_of
 from mrproxy.storage.secrets import BACKEND_KEYS, SecretBox
 from mrproxy.storage.usage import add_sums, sums_of
 from tests.link.journal_examples import a_record
-from tests.storage.people.conftest import database, staff
+from tests.storage.people.conftest import staff
 from tests.storage.people.examples import NOW, a_key, a_user
 
-__all__ = ["database", "staff"]
+__all__ = ["staff"]
 
 
 async def test_names_have_the_numbers_of_their_rows(database: Database, staff: Group):

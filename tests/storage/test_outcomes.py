@@ -1,7 +1,5 @@
 """What became of requests: the word in Python is the word in SQL, on both databases."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,9 +21,7 @@ from mrproxy.storage.outcomes import (
 from mrproxy.storage.records import read_page
 from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import records
-from mrproxy.storage.urls import Location
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
 
 ENDS = [(200, ""), (404, "unknown_model"), (499, "client_departed"), (200, "client_departed"), (200, "cut"), (500, "")]
 MADE = [
@@ -47,10 +43,9 @@ async def fill(connection: AsyncConnection) -> None:
 
 
 @pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        await opened.transact(fill)
-        yield opened
+async def database(database: Database) -> Database:
+    await database.transact(fill)
+    return database
 
 
 @pytest.mark.parametrize("outcome", [COMPLETED, FAILED, CANCELLED])

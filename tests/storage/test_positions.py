@@ -1,11 +1,8 @@
 """Where a journal was read to, on both databases."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from mrproxy.link.journal import Position
-from mrproxy.storage.database import Database
 from mrproxy.storage.positions import (
     ID_NAME,
     PositionMoved,
@@ -14,14 +11,6 @@ from mrproxy.storage.positions import (
     of_bodies,
     read_journal_id,
 )
-from mrproxy.storage.urls import Location
-from tests.storage.tables import opened_with_tables
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 def test_the_identity_of_a_journal_is_made_once_and_mended(tmp_path):

@@ -1,6 +1,6 @@
 """Filters and pages."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +14,7 @@ from mrproxy.storage.database import Database
 from mrproxy.storage.records import NAMED, Cursor, RecordFilter, each_page, read_page
 from mrproxy.storage.rows import COLUMNS, Row, row_of
 from mrproxy.storage.schema import records
-from mrproxy.storage.urls import Location
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
 
 MADE = [
     a_record(
@@ -34,12 +32,6 @@ MADE = [
     )
     for number in range(40)
 ]
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 async def fill(connection: AsyncConnection, made: Sequence[JournalRecord] = MADE) -> None:

@@ -1,7 +1,6 @@
 """Stored responses in the table: once, for their owner, for their time; what continues them outlasts them."""
 
 import zlib
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import select
@@ -23,18 +22,10 @@ from mrproxy.storage.responses import (
     store_responses,
     unpack,
 )
-from mrproxy.storage.urls import Location
-from tests.storage.tables import opened_with_tables
 
 PLENTY = 1 << 20
 ADA, BOB = "user:ada", "user:bob"
 ITEM = b'{"type":"message","role":"user","content":"%b"}'
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 def event(name: str, previous: str | None = None, *, owner: str = ADA, expires_utc: float = 100.0) -> ResponseStored:

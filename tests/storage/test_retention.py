@@ -1,6 +1,5 @@
 """What is removed, and above all what is not."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,11 @@ from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import records
 from mrproxy.storage.schema_control import bodies, idempotency, usage_daily
 from mrproxy.storage.schema_people import groups, invitations, sessions, users
-from mrproxy.storage.urls import Location
 from mrproxy.storage.usage import SUMS, day_of
 from tests.fakes.log import MemoryLog
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
 
 AGE_SECONDS = 1000.0
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 @dataclass

@@ -1,7 +1,5 @@
 """Texts in records and in bodies, a stretch at a time."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,9 +13,7 @@ from mrproxy.storage.records import RecordFilter
 from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import records
 from mrproxy.storage.search import search_page
-from mrproxy.storage.urls import Location
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
 
 COUNT = 60
 MADE = [
@@ -45,10 +41,9 @@ async def fill(connection: AsyncConnection) -> None:
 
 
 @pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        await opened.transact(fill)
-        yield opened
+async def database(database: Database) -> Database:
+    await database.transact(fill)
+    return database
 
 
 async def found(database: Database, text: str, *, in_bodies: bool = False, limit: int = 4, **wanted: str) -> list[int]:

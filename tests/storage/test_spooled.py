@@ -1,6 +1,5 @@
 """Spools into the tables: each event once, whatever fails when, and whoever waits for them knows."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,18 +19,10 @@ from mrproxy.storage.positions import PositionMoved
 from mrproxy.storage.responses import responses
 from mrproxy.storage.schema import ingest_positions
 from mrproxy.storage.spooled import SpoolIngestion
-from mrproxy.storage.urls import Location
 from tests.fakes.log import MemoryLog
-from tests.storage.tables import opened_with_tables
 
 ADA = "user:ada"
 STATE = encode_state(StoredResponse("x", b"{}", (), Turn(())), [])
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 def stored(name: str) -> ResponseStored:

@@ -1,7 +1,6 @@
 """Questions of workers: answered from the tables, for the owner alone, in time, whatever the database does."""
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -33,12 +32,12 @@ from mrproxy.link.state import (
     Unavailable,
 )
 from mrproxy.storage import state
+from mrproxy.storage.database import Database
 from mrproxy.storage.failures import DatabaseUnavailable
 from mrproxy.storage.responses import store_responses
 from mrproxy.storage.state import StateKeeper
 from mrproxy.storage.urls import Location
 from tests.storage.conftest import opened
-from tests.storage.tables import opened_with_tables
 from tests.storage.test_responses import event
 
 ADA, BOB = "user:ada", "user:bob"
@@ -51,10 +50,9 @@ async def at_once() -> None:
 
 
 @pytest.fixture
-async def keeper(location: Location) -> AsyncIterator[StateKeeper]:
-    async with opened_with_tables(location) as database:
-        await database.transact(store_responses, [event("r1"), event("r2", "r1")])
-        yield StateKeeper(database, at_once, lambda: 50.0, 1000.0)
+async def keeper(database: Database) -> StateKeeper:
+    await database.transact(store_responses, [event("r1"), event("r2", "r1")])
+    return StateKeeper(database, at_once, lambda: 50.0, 1000.0)
 
 
 async def ask(keeper: StateKeeper, *questions: Question) -> list[Answer]:

@@ -1,6 +1,5 @@
 """Sums and costs, on both databases."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -10,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from mrproxy.storage.database import Database
 from mrproxy.storage.rows import COLUMNS, COST, row_of
-from mrproxy.storage.urls import Location
 from mrproxy.storage.usage import (
     KEYS,
     MOST_COST,
@@ -28,15 +25,8 @@ from mrproxy.storage.usage import (
     usage_daily,
 )
 from tests.link.journal_examples import a_record, journal_records
-from tests.storage.tables import opened_with_tables
 
 FIELDS = (*KEYS, *SUMS)
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 def summed(*made: Any) -> list[dict[str, Any]]:

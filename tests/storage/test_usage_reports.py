@@ -1,6 +1,5 @@
 """Sums by name and by time, against the same said in Python, on both databases."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from mrproxy.storage.database import Database
 from mrproxy.storage.records import RecordFilter
 from mrproxy.storage.rows import COLUMNS, row_of
 from mrproxy.storage.schema import records
-from mrproxy.storage.urls import Location
 from mrproxy.storage.usage import Price, add_sums, priced, sums_of
 from mrproxy.storage.usage_reports import (
     GROUPINGS,
@@ -26,7 +24,6 @@ from mrproxy.storage.usage_reports import (
     sum_usage,
 )
 from tests.link.journal_examples import a_record
-from tests.storage.tables import opened_with_tables
 
 HOUR, DAY = 3600.0, 86_400.0
 MADE = [
@@ -58,10 +55,9 @@ async def fill(connection: AsyncConnection) -> None:
 
 
 @pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        await opened.transact(fill)
-        yield opened
+async def database(database: Database) -> Database:
+    await database.transact(fill)
+    return database
 
 
 def added_up(name: str, found: list[JournalRecord]) -> UsageSum:

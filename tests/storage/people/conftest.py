@@ -1,20 +1,10 @@
-"""Databases with their tables."""
-
-from collections.abc import AsyncIterator
+"""People belong to groups."""
 
 import pytest
 
 from mrproxy.storage.database import Database
 from mrproxy.storage.people.groups import create_group
 from mrproxy.storage.people.values import Group, NewGroup
-from mrproxy.storage.urls import Location
-from tests.storage.tables import opened_with_tables
-
-
-@pytest.fixture
-async def database(location: Location) -> AsyncIterator[Database]:
-    async with opened_with_tables(location) as opened:
-        yield opened
 
 
 @pytest.fixture
