@@ -1,5 +1,6 @@
-"""A control plane on a real Unix socket in a temporary data directory, and an httpx client for it."""
+"""A control plane on a real Unix socket in a temporary data directory, and an httpx client for it; a database."""
 
+import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -13,8 +14,13 @@ import trio
 
 from mrproxy.control.server import serve_control
 from mrproxy.link.journal import Writer
+from mrproxy.storage.database import Database
+from mrproxy.storage.people.groups import seed_groups
+from mrproxy.storage.urls import locate
+from tests.control.api.conftest import NOW
 from tests.fakes.log import MemoryLog
 from tests.fakes.worker import FakeWorker
+from tests.storage.tables import opened, opened_with_tables
 
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -65,6 +71,29 @@ class Control:
         plain = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         await plain.connect(str(self.socket_path))
         return trio.SocketStream(plain)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with tables and the usual groups: made once, copied for each test."""
+    location = locate("", tmp_path_factory.mktemp("empty"))
+
+    async def make() -> None:
+        async with opened_with_tables(location) as database:
+            await database.transact(seed_groups, NOW)
+
+    trio.run(make)
+    assert location.file is not None
+    return location.file
+
+
+@pytest.fixture
+async def database(tmp_path: Path, empty_database: Path) -> AsyncIterator[Database]:
+    location = locate("", tmp_path)
+    assert location.file is not None
+    shutil.copy(empty_database, location.file)
+    async with opened(location) as database:
+        yield database
 
 
 @pytest.fixture

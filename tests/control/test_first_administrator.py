@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from mrproxy.control.first_administrator import PASSWORD_NAME, FirstAdministrator
-from mrproxy.storage.bridge import open_bridge
-from mrproxy.storage.database import Database, open_database
+from mrproxy.storage.database import Database
 from mrproxy.storage.people.groups import find_group_by_name
 from mrproxy.storage.people.users import change_user, create_user, find_credentials
 from mrproxy.storage.people.values import NewUser
 from mrproxy.storage.schema import metadata
 from mrproxy.storage.urls import locate
 from tests.fakes.log import MemoryLog
+from tests.storage.tables import opened_with_tables
 
 
 class Terminal(io.StringIO):
@@ -29,8 +29,7 @@ async def hashed(password: str) -> str:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with open_bridge() as bridge, open_database(locate("", tmp_path), bridge) as opened:
-        await opened.transact(lambda connection: connection.run_sync(metadata.create_all))
+    async with opened_with_tables(locate("", tmp_path)) as opened:
         yield opened
 
 

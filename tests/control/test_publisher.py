@@ -14,18 +14,17 @@ from mrproxy.link.publishing import CONFIGURED_NAME, MANAGED_NAME, SNAPSHOT_NAME
 from mrproxy.link.snapshot import Snapshot
 from mrproxy.storage.audit import HEAD_NAME, Head, Program, append, load_head, save_head
 from mrproxy.storage.backends import NewBackend, create_backend
-from mrproxy.storage.bridge import open_bridge
-from mrproxy.storage.database import Database, open_database
+from mrproxy.storage.database import Database
 from mrproxy.storage.failures import DatabaseUnavailable
 from mrproxy.storage.managed import Slots
 from mrproxy.storage.people.groups import create_group
 from mrproxy.storage.people.keys import revoke_key
 from mrproxy.storage.people.values import NewGroup
-from mrproxy.storage.schema import metadata
 from mrproxy.storage.secrets import BACKEND_KEYS, SecretBox
 from mrproxy.storage.urls import locate
 from tests.fakes.log import MemoryLog
 from tests.storage.people.examples import NOW, a_key, a_user
+from tests.storage.tables import opened_with_tables
 
 BOX = SecretBox(bytes(32), BACKEND_KEYS)
 
@@ -66,8 +65,7 @@ class Scene:
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     (tmp_path / "run").mkdir()
     snapshots.write(tmp_path / CONFIGURED_NAME, Snapshot(generation=0, created_utc=0.0))
-    async with open_bridge() as bridge, open_database(locate("", tmp_path), bridge) as database:
-        await database.transact(lambda connection: connection.run_sync(metadata.create_all))
+    async with opened_with_tables(locate("", tmp_path)) as database:
         yield Scene(tmp_path, database)
 
 

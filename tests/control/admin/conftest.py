@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ from mrproxy.control.status import Scene
 from mrproxy.link.snapshot import BackendSpec, GroupSpec, KeySpec, ModelSpec, Snapshot, UserSpec
 from mrproxy.storage import audit
 from mrproxy.storage.audit import AuditEntry, AuditFilter
-from mrproxy.storage.people.groups import seed_groups
 from mrproxy.storage.people.values import User
-from tests.control.api.conftest import NOW, House, home, make_house
+from tests.control.api.conftest import House, home, make_house
 from tests.fakes.worker import report
 
 __all__ = ["home"]
@@ -40,8 +40,12 @@ class Desk:
     """Asks as `actor`; `told` is what the workers were told."""
 
     house: House
-    client: TestClientProtocol
     told: list[tuple[str, str]] = field(default_factory=list)
+
+    @cached_property
+    def client(self) -> TestClientProtocol:
+        """Of our own API, unless a test serves more."""
+        return self.house.serve(admin_api(), carry_out=carry_out)
 
     async def ask(self, method: str, path: str, body: object = None, **headers: str) -> Any:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -104,12 +108,11 @@ def desk_of(house: House) -> Desk:
         return {"0": b'{"flows": [{"flow": "user:ada"}]}', "1": Silent("1", "no answer within 0.8 s")}
 
     house.plane = replace(house.plane, configured=lambda: CONFIGURED, observe=observe, tell=tell)
-    return Desk(house, house.serve(admin_api(), carry_out=carry_out), told)
+    return Desk(house, told)
 
 
 @pytest.fixture
-async def desk(home: House) -> Desk:
-    await home.plane.store.transact(seed_groups, NOW)  # type: ignore[union-attr]
+def desk(home: House) -> Desk:
     return desk_of(home)
 
 

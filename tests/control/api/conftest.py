@@ -1,6 +1,6 @@
 """An application with some endpoints, asked in this process; SQLite behind it, of this test."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,23 +9,20 @@ import pytest
 from argon2 import Parameters, Type
 from quart import Request
 from quart.typing import TestClientProtocol
-from quart_trio import QuartTrio
 
 from mrproxy.control.api.actor import Actor, owner
 from mrproxy.control.api.endpoint import Api
 from mrproxy.control.api.plane import Plane
 from mrproxy.control.api.problem import Problem
 from mrproxy.control.api.serving import mount
+from mrproxy.control.application import Application
 from mrproxy.control.reports import JournalLag
 from mrproxy.control.signin.passwords import Passwords
 from mrproxy.control.status import Scene
-from mrproxy.storage.bridge import open_bridge
-from mrproxy.storage.database import Database, open_database
-from mrproxy.storage.migrate import migrate
+from mrproxy.storage.database import Database
 from mrproxy.storage.people.groups import find_group_by_name
 from mrproxy.storage.people.users import create_user
 from mrproxy.storage.people.values import NewUser, User
-from mrproxy.storage.urls import locate
 
 # What Argon2id costs is not tested here.
 CHEAP = Parameters(type=Type.ID, version=19, salt_len=16, hash_len=16, time_cost=1, memory_cost=8, parallelism=1)
@@ -53,7 +50,7 @@ class House:
         return await self.plane.store.transact(add)  # type: ignore[union-attr]
 
     def serve(self, *apis: Api, **options: object) -> TestClientProtocol:
-        app = QuartTrio("test", static_folder=None)
+        app = Application("test")
         app.config["MAX_CONTENT_LENGTH"] = 10_000
         for api in apis:
             mount(app, api, self.plane, **options)  # type: ignore[arg-type]
@@ -95,8 +92,6 @@ def house(tmp_path: Path) -> House:
 
 
 @pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[House]:
-    """With a database."""
-    async with open_bridge() as bridge, open_database(locate("", tmp_path), bridge) as database:
-        await migrate(database)
-        yield make_house(tmp_path, database)
+def home(tmp_path: Path, database: Database) -> House:
+    """With a database that has the usual groups."""
+    return make_house(tmp_path, database)

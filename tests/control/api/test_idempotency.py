@@ -24,11 +24,12 @@ class Wanted(msgspec.Struct):
 
 
 async def count(connection):
-    return (await connection.execute(select(func.count()).select_from(facts))).scalar_one()
+    made = select(func.count()).select_from(facts).where(facts.c.value == "made")
+    return (await connection.execute(made)).scalar_one()
 
 
 async def add(connection, name):
-    await connection.execute(insert(facts).values(name=name, value="x"))
+    await connection.execute(insert(facts).values(name=name, value="made"))
 
 
 async def make(call):

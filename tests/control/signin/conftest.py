@@ -1,14 +1,11 @@
 """A control plane that one can sign in to: the real routes, a real database, visitors with their own cookies."""
 
 import re
-import shutil
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 from argon2 import Parameters
 from argon2.low_level import Type
 from quart import Response
@@ -18,6 +15,7 @@ from mrproxy.config import Oidc
 from mrproxy.control.api.endpoint import Answer, Api, Endpoint
 from mrproxy.control.api.plane import Plane
 from mrproxy.control.api.serving import mount
+from mrproxy.control.application import Application
 from mrproxy.control.permissions import Permission
 from mrproxy.control.reports import JournalLag
 from mrproxy.control.signin.assembly import SignInParts, assemble
@@ -25,14 +23,11 @@ from mrproxy.control.signin.cookies import Jar, Kind
 from mrproxy.control.signin.passwords import Passwords
 from mrproxy.control.status import Scene
 from mrproxy.identity.digest import digest_key
-from mrproxy.storage.bridge import open_bridge
-from mrproxy.storage.database import Database, open_database
+from mrproxy.storage.database import Database
 from mrproxy.storage.failures import DatabaseUnavailable
-from mrproxy.storage.migrate import migrate
-from mrproxy.storage.people.groups import find_group_by_name, seed_groups
+from mrproxy.storage.people.groups import find_group_by_name
 from mrproxy.storage.people.users import change_user, create_user
 from mrproxy.storage.people.values import NewUser, User
-from mrproxy.storage.urls import locate
 from tests.fakes.log import MemoryLog
 
 SECRET = b"s" * 32
@@ -194,7 +189,7 @@ def make_house(
         observe=observe,
         passwords=passwords,
     )
-    app = QuartTrio("test", static_folder=None)
+    app = Application("test")
     for_admins = Endpoint("POST", "/for-admins", Permission.USERS_WRITE, show_what_is_for_administrators)
     for_members = Endpoint("POST", "/for-members", Permission.OWN_KEYS_WRITE, show_what_is_for_administrators)
     for api in (Api(API, (*parts.session_api.endpoints(), for_admins, for_members)), *parts.apis()):
@@ -203,29 +198,9 @@ def make_house(
     return House(store, clock, parts, app, log, passwords, data_dir)
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With tables and the usual groups: made once, copied for each test."""
-    directory = tmp_path_factory.mktemp("empty")
-
-    async def make() -> None:
-        async with open_bridge() as bridge, open_database(locate("", directory), bridge) as database:
-            await migrate(database)
-            await database.transact(seed_groups, 1.0)
-
-    trio.run(make)
-    file = locate("", directory).file
-    assert file is not None
-    return file
-
-
 @pytest.fixture
-async def store(tmp_path: Path, empty_database: Path) -> AsyncIterator[Store]:
-    location = locate("", tmp_path)
-    assert location.file is not None
-    shutil.copy(empty_database, location.file)
-    async with open_bridge() as bridge, open_database(location, bridge) as database:
-        yield Store(database)
+def store(database: Database) -> Store:
+    return Store(database)
 
 
 @pytest.fixture
