@@ -4,6 +4,11 @@ Prompts and answers are in the details only, where they were kept: a page of the
 Read next: `history_shapes.py`; `../admin/records.py`, which does the same in our own words.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from mrproxy.control.admin.records import may_read_bodies, record_shown
 from mrproxy.control.api.call import Call
 from mrproxy.control.api.endpoint import Answer, Endpoint
@@ -80,13 +85,19 @@ class ExportQuery(FilterQuery, frozen=True, kw_only=True):
     format: Word = "csv"
 
 
+async def _page_and_count(
+    connection: AsyncConnection, wanted: RecordFilter, skip: int, size: int
+) -> tuple[Sequence[Any], int]:
+    """Of one moment: a page would else be shorter than what is counted beside it."""
+    return await read_numbered_page(connection, wanted, skip, size), await count_records(connection, wanted)
+
+
 async def list_history(call: Call[None, HistoryQuery]) -> Answer:
     """Requests, newest first, in numbered pages."""
     known = await all_known(call)
     wanted = call.query.wanted(known)
     skip, size, page = call.query.place()
-    rows = await call.read(read_numbered_page, wanted, skip, size)
-    total = await call.read(count_records, wanted)
+    rows, total = await call.read(_page_and_count, wanted, skip, size)
     records = [shown(record_shown(row), by_name(known)) for row in rows]
     return Answer(value=HistoryPage(records=records, total_count=total, page=page, per_page=size))
 
