@@ -87,8 +87,9 @@ async def forward(client: Client, head: Head, exchange: Exchange, uplink: Contro
     client.begin()
     uplink.pump.counters.control_forwards += 1
     origin = origin_of(client.peer_address, uplink.is_tls, head.http.headers, uplink.trusted)
-    kind = SingleConnection if _is_upgrade(head, body) else Connection
-    payload = _request(head, body, exchange.request_id, *origin)
+    is_upgrade = _is_upgrade(head, body)
+    kind = SingleConnection if is_upgrade else Connection
+    payload = _request(head, body, is_upgrade, exchange.request_id, *origin)
     exchange.answer_lines = lines
     relay, outcome = await _exchange(client, head, exchange, uplink, payload, kind)
     match outcome:
@@ -144,14 +145,14 @@ def _is_upgrade(head: Head, body: bytes) -> bool:
     return is_websocket and head.http.method == b"GET" and not body
 
 
-def _request(head: Head, body: bytes, request_id: bytes, address: str, is_tls: bool) -> bytes:
+def _request(head: Head, body: bytes, is_upgrade: bool, request_id: bytes, address: str, is_tls: bool) -> bytes:
     http = head.http
     lines = [b"%b: %b\r\n" % header for header in http.headers if header[0] not in _OURS]
     if http.get(b"host") is None:  # HTTP/1.0, as some probes of load balancers still speak it
         lines.append(b"host: gateway\r\n")
     lines.append(b"x-request-id: %b\r\nx-forwarded-for: %b\r\n" % (request_id, address.encode()))
     lines.append(b"x-forwarded-proto: %b\r\n" % (b"https" if is_tls else b"http"))
-    if _is_upgrade(head, body):
+    if is_upgrade:
         lines.append(b"connection: upgrade\r\nupgrade: websocket\r\n")
     if body or http.content_length >= 0 or http.chunked:
         lines.append(b"content-length: %d\r\n" % len(body))

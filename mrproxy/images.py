@@ -33,6 +33,7 @@ from mrproxy.config import Settings
 from mrproxy.dialects.media import sniff_base64
 from mrproxy.errors import ClientError, Code
 from mrproxy.fibers import cancelled_alone
+from mrproxy.upstream.bounded import PIECES_PER_TURN, are_crumbs
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -53,10 +54,6 @@ _AT_ONCE_PER_REQUEST = 4
 _MAX_HEAD_BYTES = 32 << 10
 _HEAD_READ_BYTES = 2 << 10
 _BODY_READ_BYTES = 16 << 10
-# Servers write images in pieces of kilobytes; a small one may come in any.
-_MANY_PIECES = 1_000
-_MIN_PIECE_BYTES = 256
-_PIECES_PER_TURN = 32
 
 _REFUSED_V4: Final = tuple(
     map(
@@ -350,14 +347,14 @@ class ImageFetcher:
             try:
                 async for piece in response.aiter_stream():
                     pieces += 1
-                    if pieces % _PIECES_PER_TURN == 0:
+                    if pieces % PIECES_PER_TURN == 0:
                         await trio.lowlevel.checkpoint()
                     if is_too_large or is_crumbs:
                         continue  # what was read already
                     body.add(piece)
                     allowance.left_bytes -= len(piece)
                     is_too_large = body.size_bytes > self._limits.image_bytes or allowance.left_bytes < 0
-                    is_crumbs = pieces > _MANY_PIECES and body.size_bytes < pieces * _MIN_PIECE_BYTES
+                    is_crumbs = are_crumbs(pieces, body.size_bytes)
                     if is_too_large or is_crumbs:
                         await response.aclose()  # the next read fails, which ends httpcore's generators in order
             except httpcore.ReadError:

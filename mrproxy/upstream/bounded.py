@@ -16,11 +16,16 @@ import trio
 # To be sent along with every request whose answer is read here.
 IDENTITY: Final = MappingProxyType({"accept-encoding": "identity"})
 
-_PIECES_PER_TURN = 32
+PIECES_PER_TURN: Final = 32
 # Servers that write line by line are small, and those that are large write kilobytes.
 _MANY_PIECES = 1_000
 _MIN_PIECE_BYTES = 256
 _MAX_QUOTED = 40
+
+
+def are_crumbs(pieces: int, size_bytes: int) -> bool:
+    """Whether so much came in too many pieces."""
+    return pieces > _MANY_PIECES and size_bytes < pieces * _MIN_PIECE_BYTES
 
 
 class AnswerRefused(Exception):
@@ -38,7 +43,7 @@ async def read_bounded(response: httpx.Response, max_bytes: int) -> bytes:
         pieces += 1
         if len(body) > max_bytes:
             raise AnswerRefused("the answer is too large")
-        if pieces > _MANY_PIECES and len(body) < pieces * _MIN_PIECE_BYTES:
+        if are_crumbs(pieces, len(body)):
             raise AnswerRefused("the answer's pieces are too small")
 
     await read_pieces(response, take)
@@ -57,7 +62,7 @@ async def read_pieces(response: httpx.Response, take: Callable[[bytes], None]) -
     try:
         async for piece in response.aiter_raw():
             pieces += 1
-            if pieces % _PIECES_PER_TURN == 0:
+            if pieces % PIECES_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
             if refused is None:
                 try:

@@ -68,7 +68,6 @@ class Provider:
     context: ssl.SSLContext | None = field(default=None, repr=False)
     failure: str = ""
     failed_at: float = 0.0
-    redeeming: int = 0
     _describing: trio.Event | None = field(default=None, repr=False)
     _turns: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(AT_A_TIME), repr=False)
 
@@ -131,17 +130,15 @@ class Provider:
             raise ProviderFailed(f"its tokens cannot be read: {exc}") from exc
 
     async def _ask_in_turn(self, url: str, form: dict[str, str], basic: tuple[str, str] | None) -> bytes:
-        if self.redeeming >= AT_A_TIME_AND_WAITING:
+        asking = self._turns.statistics()
+        if asking.borrowed_tokens + asking.tasks_waiting >= AT_A_TIME_AND_WAITING:
             raise ProviderFailed(f"{url[:200]}: too many are asking")
-        self.redeeming += 1
         try:
             with trio.fail_after(CALL_SECONDS):  # the turn and the call together
                 async with self._turns:
                     return await self._ask("POST", url, form=form, basic=basic)
         except trio.TooSlowError as exc:
             raise ProviderFailed(f"{url[:200]}: {type(exc).__name__}") from exc
-        finally:
-            self.redeeming -= 1
 
     async def _verified(self, metadata: Metadata, token: str, expected: Expected) -> Claims:
         """With the keys that we have, and else with those that there are now."""
